@@ -1,0 +1,1 @@
+"""Do stated confidences match what happens?"""

@@ -1,0 +1,1 @@
+"""What a new version gains and what it breaks, item by item."""

@@ -1,0 +1,1 @@
+"""Learning curves: bands over seeds, smoothing, time to target."""

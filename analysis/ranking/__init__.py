@@ -1,0 +1,1 @@
+"""Which order of models do the scores support, and how stably?"""

@@ -1,0 +1,1 @@
+"""Results on paper: matplotlib figures, tables, bundles and offline reports."""

@@ -1,0 +1,1 @@
+"""Laws over model size, data and compute, and what they foresee."""

@@ -1,0 +1,1 @@
+"""The window. Importing this package imports no Qt, so that missing libraries can be explained first."""

@@ -1,0 +1,1 @@
+"""Figures on screen, drawn with pyqtgraph from a FigureSpec."""

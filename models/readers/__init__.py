@@ -1,0 +1,1 @@
+"""One module per log format; readers do not know one another."""
