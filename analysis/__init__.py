@@ -1,1 +1,1 @@
-"""Pure functions from tables and a frozen question to a frozen result. No Qt, no drawing outside report."""
+"""What the data say: pure functions from tables and a question to a result, one module an analysis."""

@@ -1,1 +1,4 @@
-"""One module per log format; readers do not know one another."""
+"""Readers: one module per format, I/O only.
+
+`builtin_readers` lists ours; a third party registers a `Reader` class under the entry point group ``runglass.readers``.
+"""

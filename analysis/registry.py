@@ -1,0 +1,72 @@
+"""Which analyses there are.
+
+Each lives in one module that ends with its catalogue entry, ``ANALYSIS``. Ours are listed here by id, so that a module is imported only
+when its analysis is used; a third party registers an `Analysis` under the entry point group ``runglass.analyses``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from ..models.errors import RunglassError
+from ..models.question import Analysis
+
+_BUILTIN = {
+    "curve.seed-band": "curves.seed_band",
+    "curve.smooth": "curves.smooth",
+    "scaling.power-offset": "scaling.power_offset",
+    "compat.flips": "compatibility.flips",
+    "calibration.reliability": "calibration.reliability",
+}
+"""Module of each of our analyses, by id."""
+
+
+@cache
+def _third_party() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="runglass.analyses") if point.name not in _BUILTIN}
+
+
+def ids() -> tuple[str, ...]:
+    """Give the ids of all analyses."""
+    return (*_BUILTIN, *_third_party())
+
+
+@cache
+def analysis(identifier: str) -> Analysis:
+    """Give the analysis with an id.
+
+    Raises
+    ------
+    RunglassError
+        When there is none, or a third party's could not be loaded.
+    """
+    if identifier in _BUILTIN:
+        entry: Analysis = import_module(f".{_BUILTIN[identifier]}", __package__).ANALYSIS
+        return entry
+    if identifier in _third_party():
+        try:
+            loaded = _third_party()[identifier].load()
+        except Exception as error:  # noqa: BLE001 - a broken plug-in must not break the rest
+            raise RunglassError(f"The analysis {identifier!r} could not be loaded: {error}") from error
+        if not isinstance(loaded, Analysis):
+            raise RunglassError(f"The entry point {identifier!r} gives no Analysis.")
+        return loaded
+    close = [known for known in ids() if identifier.split(".")[-1] in known or known.split(".")[-1] in identifier]
+    raise RunglassError(
+        f"There is no analysis called {identifier!r}.",
+        remedy=f"Did you mean {' or '.join(close)}?" if close else "'runglass list' shows all of them.",
+    )
+
+
+def catalogue() -> tuple[Analysis, ...]:
+    """Give all analyses, imported; third parties' that cannot be loaded are passed over."""
+    entries = []
+    for identifier in ids():
+        try:
+            entries.append(analysis(identifier))
+        except RunglassError:
+            if identifier in _BUILTIN:
+                raise
+    return tuple(entries)

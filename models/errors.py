@@ -1,0 +1,130 @@
+"""Everything Runglass can say went wrong, as one small tree.
+
+::
+
+    RunglassError
+    ├── ReadError          a file or folder could not be read
+    ├── SchemaError        a table lacks a column or holds the wrong kind of value
+    ├── ExpressionError    a filter or derived column could not be understood
+    ├── AnalysisError      the data cannot answer the question
+    │   ├── TooLittleData
+    │   └── FitFailed
+    ├── SessionError       a session file could not be understood
+    └── ExportError        a figure or table could not be written
+
+Each carries the fields a dialog needs, and a sentence a researcher can act on. `Cancelled` stands outside the tree:
+it is what the user asked for, not a failure.
+"""
+
+from __future__ import annotations
+
+
+class RunglassError(Exception):
+    """Base of all errors that are shown to a user.
+
+    Parameters
+    ----------
+    what : str
+        What happened, in one sentence.
+    remedy : str, optional
+        What the user can do about it, in one sentence.
+    """
+
+    def __init__(self, what: str, *, remedy: str = "") -> None:
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what} {remedy}".strip())
+
+
+class ReadError(RunglassError):
+    """A file or folder could not be read.
+
+    Parameters
+    ----------
+    source : str
+        The file or folder, as shown to the user.
+    """
+
+    def __init__(self, what: str, *, source: str = "", remedy: str = "") -> None:
+        self.source = source
+        super().__init__(what, remedy=remedy)
+
+
+class SchemaError(RunglassError):
+    """A table lacks a column, or a column holds values of the wrong kind.
+
+    Parameters
+    ----------
+    table : str
+        Name of the canonical table.
+    columns : tuple of str
+        The columns at fault.
+    found : tuple of str
+        The columns that are there, so that a mapping can be offered.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        table: str,
+        columns: tuple[str, ...] = (),
+        found: tuple[str, ...] = (),
+        remedy: str = "",
+    ) -> None:
+        self.table = table
+        self.columns = columns
+        self.found = found
+        super().__init__(what, remedy=remedy)
+
+
+class ExpressionError(RunglassError):
+    """A filter or derived column could not be understood.
+
+    Parameters
+    ----------
+    text : str
+        The expression as typed.
+    position : int
+        Zero-based column of the character at fault, for a caret under the text.
+    """
+
+    def __init__(self, what: str, *, text: str, position: int = 0, remedy: str = "") -> None:
+        self.text = text
+        self.position = position
+        super().__init__(what, remedy=remedy)
+
+
+class AnalysisError(RunglassError):
+    """The data cannot answer the question that was asked."""
+
+
+class TooLittleData(AnalysisError):
+    """There is data, but not enough of it.
+
+    Parameters
+    ----------
+    needs, found : str
+        What the analysis needs and what is there ("at least 3 seeds per group", "1").
+    """
+
+    def __init__(self, *, needs: str, found: str, remedy: str = "") -> None:
+        self.needs = needs
+        self.found = found
+        super().__init__(f"Needs {needs}; found {found}.", remedy=remedy)
+
+
+class FitFailed(AnalysisError):
+    """A model was fitted and the fit cannot be trusted."""
+
+
+class SessionError(RunglassError):
+    """A session file could not be understood."""
+
+
+class ExportError(RunglassError):
+    """A figure, table or report could not be written."""
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The user asked for the work to stop."""

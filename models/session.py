@@ -1,0 +1,320 @@
+"""All that a user decided, as one frozen value that goes to a file and back.
+
+A gesture makes a new `Session`; what changed is ``old != new``, field by field. Paths are stored relative to the session file, so that
+a folder with its session can be moved. The data itself is never in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import orjson
+
+from . import selection
+from .column_map import ColumnMap
+from .errors import SessionError
+from .selection import EVERYTHING, Clause
+
+VERSION = 1
+
+Smoother = Literal["ema", "half-life", "mean", "gaussian", "none"]
+XAxis = str
+"""``step``, ``relative``, ``wall`` or the name of a tag (``tokens``, ``flops``, ``epoch`` ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurveView:
+    """How learning curves are drawn.
+
+    Attributes
+    ----------
+    smoother : {'ema', 'half-life', 'mean', 'gaussian', 'none'}
+        'ema' is TensorBoard's debiased average.
+    weight : float
+        Weight of the past in 'ema', 0 to 0.999.
+    width : float
+        Half-life in x units for 'half-life', window in points for 'mean', standard deviation in points for 'gaussian'.
+    x : str
+        ``step``, ``relative`` (seconds since the first point), ``wall`` or a tag.
+    tight_y : bool
+        Whether the y axis at first shows the 5th to 95th percentile.
+    """
+
+    smoother: Smoother = "ema"
+    weight: float = 0.6
+    width: float = 10.0
+    x: str = "step"
+    log_x: bool = False
+    log_y: bool = False
+    tight_y: bool = False
+    tag_filter: str = ""
+    pinned: tuple[str, ...] = ()
+    columns: int = 0
+    """Cards beside each other; 0 fits the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Which runs count as repeats of one another.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Columns of the `runs` table; runs that agree on all of them form a group. Empty: no groups.
+    everything_except : bool
+        Whether the keys are those to leave *out* instead: runs that agree on all other configuration form a group.
+    """
+
+    keys: tuple[str, ...] = ()
+    everything_except: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether runs are grouped at all."""
+        return bool(self.keys) or self.everything_except
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One pane of the workspace.
+
+    Attributes
+    ----------
+    key : str
+        Unique in the session.
+    kind : {'curves', 'analysis', 'table'}
+        What it shows.
+    analysis : str
+        Id of the analysis, for that kind.
+    question : Mapping
+        The question as JSON values.
+    """
+
+    key: str
+    kind: Literal["curves", "analysis", "table"]
+    analysis: str = ""
+    question: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.kind, self.analysis, self.title))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a window shows of the open data.
+
+    Attributes
+    ----------
+    roots : tuple of str
+        What was opened: absolute paths here, relative ones in a file.
+    run_filter : str
+        Regular expression over names of runs, as typed.
+    filter : Clause
+        What enters computation.
+    highlight : Clause or None
+        What is emphasised; None emphasises nothing.
+    step_cursor : float or None
+        x of the shared cursor.
+    layout : str
+        The window's arrangement, as the window understands it.
+    """
+
+    roots: tuple[str, ...] = ()
+    ticked: frozenset[str] | None = None
+    """Runs that are shown; None: the first ten, or all where there are few."""
+    run_filter: str = ""
+    grouping: Grouping = Grouping()
+    run_columns: tuple[str, ...] = ()
+    curves: CurveView = CurveView()
+    maps: tuple[ColumnMap, ...] = ()
+    filter: Clause = EVERYTHING
+    highlight: Clause | None = None
+    brush_mode: Literal["replace", "and", "or", "not"] = "replace"
+    step_cursor: float | None = None
+    panes: tuple[Pane, ...] = (Pane("curves", "curves"),)
+    focus: str = "curves"
+    theme: Literal["system", "light", "dark"] = "system"
+    follow: bool = True
+    layout: str = ""
+
+    def changed(self, other: Session) -> frozenset[str]:
+        """Give the names of the fields in which two sessions differ."""
+        return frozenset(f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name))
+
+
+FLEETING = frozenset({"highlight", "step_cursor", "focus", "layout"})
+"""Fields whose changes are not steps of their own for undo."""
+
+
+def to_json(session: Session, folder: Path) -> dict[str, Any]:
+    """Write a session as plain JSON values, with paths relative to `folder`."""
+    data: dict[str, Any] = {"runglass_session": VERSION}
+    for spec in dataclasses.fields(session):
+        value = getattr(session, spec.name)
+        match spec.name:
+            case "roots":
+                value = [_relative(root, folder) for root in value]
+            case "ticked":
+                value = None if value is None else sorted(value)
+            case "filter":
+                value = selection.to_json(value)
+            case "highlight":
+                value = None if value is None else selection.to_json(value)
+            case "grouping" | "curves":
+                value = dataclasses.asdict(value)
+            case "maps" | "panes":
+                value = [dataclasses.asdict(item) for item in value]
+        data[spec.name] = value
+    return data
+
+
+def from_json(data: Any, folder: Path) -> Session:
+    """Read what `to_json` wrote; what is missing keeps its default, what is unknown is passed over.
+
+    Raises
+    ------
+    SessionError
+        When `data` is no session, comes from a newer version, or a field holds the wrong kind of value.
+    """
+    if not isinstance(data, dict) or "runglass_session" not in data:
+        raise SessionError("This is not a Runglass session file.", remedy="Open it as a folder of runs instead?")
+    version = data["runglass_session"]
+    if not isinstance(version, int) or version > VERSION:
+        raise SessionError(f"The session was written by a newer Runglass (format {version}).", remedy="Update Runglass.")
+    values: dict[str, Any] = {}
+    names = {f.name for f in dataclasses.fields(Session)}
+    for name, value in data.items():
+        if name not in names:
+            continue
+        try:
+            values[name] = _field(name, value, folder)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise SessionError(f"The field {name!r} of the session could not be understood ({error}).") from error
+    return Session(**values)
+
+
+def _field(name: str, value: Any, folder: Path) -> Any:
+    match name:
+        case "roots":
+            return tuple(_absolute(_text(root), folder) for root in value)
+        case "ticked":
+            return None if value is None else frozenset(_text(key) for key in value)
+        case "filter":
+            return selection.from_json(value)
+        case "highlight":
+            return None if value is None else selection.from_json(value)
+        case "grouping":
+            return Grouping(tuple(map(_text, value["keys"])), bool(value["everything_except"]))
+        case "curves":
+            return _plain(CurveView, value)
+        case "maps":
+            return tuple(
+                ColumnMap(
+                    tuple((_text(a), _text(b)) for a, b in item["names"]),
+                    tuple((_text(a), _text(b)) for a, b in item["derived"]),
+                    _text(item["pattern"]),
+                    _text(item["table"]),
+                )
+                for item in value
+            )
+        case "panes":
+            return tuple(_pane(item) for item in value)
+        case "run_columns":
+            return tuple(map(_text, value))
+        case "step_cursor":
+            return None if value is None else float(value)
+        case "follow":
+            return bool(value)
+        case "theme":
+            return _one_of(value, ("system", "light", "dark"))
+        case "brush_mode":
+            return _one_of(value, tuple(selection.BRUSH_MODES))
+        case _:
+            return _text(value)
+
+
+def _pane(item: Mapping[str, Any]) -> Pane:
+    kind = _one_of(item["kind"], ("curves", "analysis", "table"))
+    return Pane(_text(item["key"]), kind, _text(item["analysis"]), dict(item["question"]), _text(item.get("title", "")))
+
+
+def _plain(kind: type[CurveView], value: Mapping[str, Any]) -> CurveView:
+    view = kind()
+    known = {}
+    for spec in dataclasses.fields(kind):
+        if spec.name in value:
+            default = getattr(view, spec.name)
+            given = value[spec.name]
+            if isinstance(default, tuple):
+                known[spec.name] = tuple(map(_text, given))
+            elif spec.name == "smoother":
+                known[spec.name] = _one_of(given, get_args(Smoother))
+            else:
+                known[spec.name] = type(default)(given)
+    return kind(**known)
+
+
+def _one_of(value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _relative(root: str, folder: Path) -> str:
+    if "://" in root:
+        return root
+    try:
+        return Path(os.path.relpath(root, folder)).as_posix()
+    except ValueError:  # another drive on Windows
+        return root
+
+
+def _absolute(root: str, folder: Path) -> str:
+    return root if "://" in root else os.path.normpath(folder / root)
+
+
+def save(session: Session, path: Path) -> None:
+    """Write a session file; the old one stays until the new one is whole.
+
+    Raises
+    ------
+    SessionError
+        When it cannot be written.
+    """
+    data = orjson.dumps(to_json(session, path.parent.resolve()), option=orjson.OPT_INDENT_2)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SessionError(f"The session could not be saved: {error.strerror}.", remedy="Save it elsewhere.") from error
+
+
+def load(path: Path) -> Session:
+    """Read a session file.
+
+    Raises
+    ------
+    SessionError
+        When it cannot be read or is no session.
+    """
+    try:
+        data = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise SessionError(f"The session could not be read: {error.strerror}.") from error
+    except orjson.JSONDecodeError as error:
+        raise SessionError(f"The session file is damaged ({error}).") from error
+    return from_json(data, path.parent.resolve())

@@ -1,0 +1,337 @@
+"""All data that is open, as one frozen value.
+
+A `RunStore` is a snapshot: adding what a reader gave makes a new one that shares everything else with the old, so that any
+thread can go on computing on the snapshot it holds. Curves stay arrays; DataFrames are made at the edge, when asked for.
+
+`rows` is where linking happens: clauses on columns of the `runs` table pick runs first, the other clauses then apply to the
+table asked for, and a clause on columns that neither has does not apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .column_map import ColumnMap, table_of
+from .errors import SchemaError
+from .schema import RUNS, SCALARS, SCHEMAS, Schema
+from .selection import EVERYTHING, All, Clause, both, conjuncts
+from .tables import Curve, CurvePiece, Event, Forgotten, Problem, Run, RunFacts, TableRows
+
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "seed": ("seed", "random_seed", "rng_seed"),
+    "params": ("params", "n_params", "num_params", "num_parameters", "parameters"),
+    "active_params": ("active_params", "params_active"),
+    "tokens": ("tokens", "total_tokens", "train_tokens", "num_tokens"),
+    "flops": ("flops", "total_flops", "total_flos"),
+    "batch_tokens": ("batch_tokens", "tokens_per_step", "tokens_per_batch"),
+    "peak_lr": ("peak_lr", "max_lr", "lr", "learning_rate"),
+    "family": ("family", "recipe", "arch", "architecture", "model_family"),
+}
+"""Configuration keys (whole, or their last part) that state a canonical column."""
+
+
+def _stated(config: Mapping[str, Any], column: str) -> Any:
+    """Give what a configuration states for a canonical column, or None."""
+    for alias in _ALIASES[column]:
+        if alias in config:
+            return config[alias]
+    for alias in _ALIASES[column]:
+        for key, value in config.items():
+            if key.rpartition(".")[2] == alias:
+                return value
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class RunStore:
+    """Runs, rows and problems that are open.
+
+    Attributes
+    ----------
+    runs : Mapping of str to Run
+        Runs by key, in the order of discovery.
+    sources : Mapping of str to TableRows
+        Rows of tables by source.
+    problems : tuple of Problem
+        What could not be read.
+    maps : tuple of ColumnMap
+        Column maps in force, the latest last.
+    filter : Clause
+        What enters computation.
+    """
+
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    sources: Mapping[str, TableRows] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    maps: tuple[ColumnMap, ...] = ()
+    filter: Clause = EVERYTHING
+
+    def adding(self, events: Iterable[Event]) -> RunStore:
+        """Give a store that also holds what a reader gave."""
+        runs = dict(self.runs)
+        sources = dict(self.sources)
+        problems = dict.fromkeys(self.problems)
+
+        def run_called(key: str) -> Run:
+            return runs.get(key) or Run(key, name=PurePosixPath(key).name, ordinal=len(runs))
+
+        for event in events:
+            match event:
+                case RunFacts():
+                    runs[event.run] = run_called(event.run).knowing(event)
+                case CurvePiece():
+                    runs[event.run] = run_called(event.run).extended(event)
+                case TableRows():
+                    sources[event.source] = event
+                case Problem():
+                    problems[event] = None
+                case Forgotten():
+                    for key in event.runs:
+                        if key in runs:
+                            runs[key] = replace(runs[key], curves=MappingProxyType({}))
+                    sources.pop(event.source, None)
+                    if event.what:
+                        problems[Problem(event.source, event.reader, event.what)] = None
+        return replace(self, runs=MappingProxyType(runs), sources=MappingProxyType(sources), problems=tuple(problems))
+
+    def reading_as(self, maps: tuple[ColumnMap, ...]) -> RunStore:
+        """Give the same data under other column maps."""
+        return replace(self, maps=maps)
+
+    def keeping(self, clause: Clause) -> RunStore:
+        """Give a store narrowed to `clause`: only what it holds for enters computation."""
+        return replace(self, filter=both(self.filter, clause))
+
+    # -- runs and curves ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def kept_runs(self) -> Mapping[str, Run]:
+        """Runs that pass the filter, by key."""
+        clauses = self._clauses_on(RUNS.name)
+        if not clauses:
+            return self.runs
+        frame = self._all_runs
+        keys = set(frame["run"][All(clauses).mask(frame)])
+        return MappingProxyType({key: run for key, run in self.runs.items() if key in keys})
+
+    def tags(self) -> dict[str, int]:
+        """Give every tag with the number of kept runs that have it, most frequent first."""
+        counts: dict[str, int] = {}
+        for run in self.kept_runs.values():
+            for tag in run.curves:
+                counts[tag] = counts.get(tag, 0) + 1
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def curves(self, tag: str) -> Iterator[tuple[Run, Curve]]:
+        """Give every kept run that has `tag`, with that curve."""
+        for run in self.kept_runs.values():
+            curve = run.curves.get(tag)
+            if curve is not None and len(curve):
+                yield run, curve
+
+    @property
+    def points(self) -> int:
+        """Number of points of all curves of all runs."""
+        return sum(len(curve) for run in self.runs.values() for curve in run.curves.values())
+
+    # -- tables ---------------------------------------------------------------------------------------------------------
+
+    def rows(self, table: str | Schema, selection: Clause = EVERYTHING) -> pd.DataFrame:
+        """Give the rows of a canonical table that pass the filter and `selection`.
+
+        Parameters
+        ----------
+        table : str or Schema
+            One of the canonical tables.
+        selection : Clause
+            Narrows the rows further.
+
+        Raises
+        ------
+        SchemaError
+            When the rows of a source do not fit the table; use `problems_of_tables` to see them all.
+        ExpressionError
+            When the filter cannot be computed.
+        """
+        schema = SCHEMAS[table] if isinstance(table, str) else table
+        store = self if selection == EVERYTHING else self.keeping(selection)
+        frame = store._table(schema)
+        clauses = store._clauses_on(schema.name)
+        own = tuple(clause for clause in clauses if clause.columns <= set(frame.columns))
+        by_run = tuple(clause for clause in clauses if not clause.columns <= set(frame.columns))
+        if own:
+            frame = frame[All(own).mask(frame)]
+        if by_run and "run" in frame.columns:
+            frame = frame[frame["run"].isin(list(store.kept_runs))]
+        return frame.reset_index(drop=True)
+
+    def columns(self, table: str) -> list[str]:
+        """Give the columns a canonical table has in the open data."""
+        if table == SCALARS.name:
+            return [column.name for column in SCALARS.columns]
+        return [str(name) for name in self._table(SCHEMAS[table]).columns]
+
+    def has_rows(self, table: str) -> bool:
+        """Whether a canonical table has any rows, without building it."""
+        if table in (RUNS.name, SCALARS.name) and self.runs:
+            return True
+        return any(schema is SCHEMAS[table] for _, schema, _ in self._mapped)
+
+    @cached_property
+    def untyped(self) -> tuple[TableRows, ...]:
+        """Sources whose rows belong to no canonical table until a column is mapped."""
+        return tuple(rows for rows, schema, _ in self._mapped if schema is None)
+
+    @cached_property
+    def table_problems(self) -> tuple[Problem, ...]:
+        """Sources whose rows do not fit the table they belong to, and why."""
+        problems = []
+        for rows, schema, frame in self._mapped:
+            if schema is not None:
+                try:
+                    schema.check(frame)
+                except SchemaError as error:
+                    problems.append(Problem(rows.source, rows.reader, str(error)))
+        return tuple(problems)
+
+    def unused_clauses(self) -> tuple[Clause, ...]:
+        """Give the parts of the filter that no table has the columns for."""
+        have = [set(self.columns(name)) for name in SCHEMAS if name == RUNS.name or self.has_rows(name)]
+        return tuple(c for c in conjuncts(self.filter) if not any(c.columns <= columns for columns in have))
+
+    @cached_property
+    def _mapped(self) -> tuple[tuple[TableRows, Schema | None, pd.DataFrame], ...]:
+        mapped = []
+        for rows in self.sources.values():
+            frame = rows.frame
+            table = rows.table
+            for column_map in self.maps:
+                if column_map.applies_to(rows.source):
+                    frame = column_map.applied(frame)
+                    table = column_map.table or table
+            mapped.append((rows, SCHEMAS[table] if table else table_of(frame), frame))
+        return tuple(mapped)
+
+    def _table(self, schema: Schema) -> pd.DataFrame:
+        if schema is RUNS:
+            return self._all_runs
+        if schema is SCALARS:
+            return self._scalars()
+        cache: dict[str, pd.DataFrame] = self.__dict__.setdefault("_tables", {})
+        if schema.name not in cache:
+            cache[schema.name] = _joined(schema, self._parts(schema))
+        return cache[schema.name]
+
+    def _parts(self, schema: Schema) -> list[pd.DataFrame]:
+        parts = []
+        for rows, own, frame in self._mapped:
+            if own is schema:
+                try:
+                    part = schema.check(frame)
+                except SchemaError:
+                    continue  # said in table_problems; the other sources go on
+                parts.append(part if "source" in part.columns else part.assign(source=rows.source))
+        return parts
+
+    @cached_property
+    def _all_runs(self) -> pd.DataFrame:
+        """Every run as a row, whatever the filter: runs that were trained first, then rows of tables of runs."""
+        records = [_record(run) for run in self.runs.values()]
+        frame = pd.DataFrame(records) if records else RUNS.empty()
+        for column_map in self.maps:
+            if records:
+                frame = column_map.applied(frame)
+        parts = [RUNS.check(frame)] if records else []
+        for rows, schema, table in self._mapped:
+            if schema is RUNS:
+                named = table
+                if "run" not in table.columns:
+                    named = table.assign(run=[f"{rows.source}#{number}" for number in range(len(table))])
+                try:
+                    part = RUNS.check(named)
+                except SchemaError:
+                    continue
+                parts.append(part if "source" in part.columns else part.assign(source=rows.source))
+        return _joined(RUNS, parts)
+
+    def _scalars(self) -> pd.DataFrame:
+        runs, tags, lengths, steps, values, walls = [], [], [], [], [], []
+        for run in self.kept_runs.values():
+            for tag, curve in run.curves.items():
+                runs.append(run.key)
+                tags.append(tag)
+                lengths.append(len(curve))
+                steps.append(np.asarray(curve.step))
+                values.append(np.asarray(curve.value))
+                walls.append(np.full(len(curve), np.nan) if curve.wall_time is None else np.asarray(curve.wall_time))
+        parts = self._parts(SCALARS)
+        if runs:
+            frame = pd.DataFrame(
+                {
+                    "run": pd.Categorical.from_codes(
+                        np.repeat(pd.factorize(np.array(runs))[0], lengths), pd.unique(np.array(runs))
+                    ),
+                    "tag": pd.Categorical.from_codes(
+                        np.repeat(pd.factorize(np.array(tags))[0], lengths), pd.unique(np.array(tags))
+                    ),
+                    "step": np.concatenate(steps),
+                    "value": np.concatenate(values),
+                    "wall_time": np.concatenate(walls),
+                }
+            )
+            parts = [frame, *parts]
+        return _joined(SCALARS, parts)
+
+    def _clauses_on(self, table: str) -> tuple[Clause, ...]:
+        """Give the parts of the filter that apply to a table, directly or through its runs."""
+        own = set(self._all_runs.columns) if table == RUNS.name else set(self.columns(table))
+        by_run = set(self._all_runs.columns) if "run" in own else set()
+        return tuple(c for c in conjuncts(self.filter) if c.columns <= own or c.columns <= by_run)
+
+
+def _joined(schema: Schema, parts: list[pd.DataFrame]) -> pd.DataFrame:
+    if not parts:
+        return schema.empty()
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
+def _record(run: Run) -> dict[str, Any]:
+    """Give the row of the `runs` table for a run that was trained."""
+    record: dict[str, Any] = {
+        "run": run.key,
+        "name": run.name,
+        "source": run.source,
+        "reader": run.reader,
+        "status": run.status,
+    }
+    for column in _ALIASES:
+        record[column] = run.facts.get(column)
+        if record[column] is None:
+            stated = _stated(run.config, column)
+            is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
+            # A configuration may use such a key for something else (`tokens: null`, `lr: [..]`): only plain values count.
+            if is_number or (isinstance(stated, str) and column in ("seed", "family")):
+                record[column] = stated
+    for name in ("started", "ended"):
+        record[name] = run.facts.get(name)
+    walls = [c.wall_time for c in run.curves.values() if c.wall_time is not None and len(c.wall_time)]
+    if walls and record["started"] is None:
+        record["started"] = min(float(wall[0]) for wall in walls)
+    if walls and record["ended"] is None:
+        record["ended"] = max(float(wall[-1]) for wall in walls)
+    folders = run.key.split("/")
+    record["folder"] = "/".join(folders[:-1])
+    record.update({f"path.{level}": folder for level, folder in enumerate(folders, start=1)})
+    record.update({key: value for key, value in run.facts.items() if key not in record})
+    record.update({f"config.{key}": value for key, value in run.config.items()})
+    return record
+
+

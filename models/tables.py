@@ -1,0 +1,257 @@
+"""What readers give: runs, curves, rows and problems, each a frozen value.
+
+A *run* is one training. It has facts (its configuration, who read it, how it ended) and *curves*: for every tag the values
+as they were logged, at their steps and wall times. A reader gives curves in pieces (`CurvePiece`), so that a file that is
+still being written grows on screen; a *restart* (a resumed training) is simply a step that goes back and stays in the data.
+
+Evaluation outputs are *rows* of one of the canonical tables (`TableRows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+Status = Literal["finished", "running", "failed", "diverged", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be read, or could be read only in part.
+
+    Attributes
+    ----------
+    source : str
+        File or folder, relative to what was opened.
+    reader : str
+        Reader that met it.
+    what : str
+        One clear sentence.
+    run : str
+        Key of the run it belongs to, or an empty string.
+    """
+
+    source: str
+    reader: str
+    what: str
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a reader learned about a run, besides its curves. Later facts complete and override earlier ones.
+
+    Attributes
+    ----------
+    run : str
+        Key of the run.
+    config : Mapping
+        Configuration, flattened with dots; values are text, numbers, booleans or None.
+    facts : Mapping
+        Canonical columns of the `runs` table that the reader knows for certain (``params``, ``seed``, ``started`` ...).
+    x_tags : Mapping
+        For tags with a declared x axis: the tag that is their x.
+    """
+
+    run: str
+    name: str = ""
+    reader: str = ""
+    source: str = ""
+    status: Status | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    x_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePiece:
+    """New points of some tags of one run that share their steps.
+
+    Attributes
+    ----------
+    run : str
+        Key of the run.
+    step : ndarray of int64 or float64, shape (n,)
+        Steps, in the order they were logged.
+    values : Mapping of str to ndarray, each shape (n,)
+        Values by tag, in the precision they were logged with.
+    wall_time : ndarray of float64, shape (n,), optional
+        Seconds since 1970.
+    """
+
+    run: str
+    step: np.ndarray
+    values: Mapping[str, np.ndarray]
+    wall_time: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """All rows that one source holds for one table; they replace what the source gave before.
+
+    Attributes
+    ----------
+    source : str
+        File they come from, relative to what was opened.
+    reader : str
+        Reader that read it.
+    frame : DataFrame
+        The rows, under the names of the source.
+    table : str
+        Canonical table they belong to; empty where that is only known after columns have been mapped.
+    """
+
+    source: str
+    reader: str
+    frame: pd.DataFrame
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The source shrank, was replaced or is gone: what it gave so far is dropped, `what` says why."""
+
+    source: str
+    reader: str
+    what: str
+    runs: tuple[str, ...] = ()
+
+
+Event = Problem | RunFacts | CurvePiece | TableRows | Forgotten
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """The values of one tag of one run.
+
+    Attributes
+    ----------
+    step : ndarray of int64 or float64, shape (n,)
+        Steps in the order they were logged; they may go back where a run was resumed.
+    value : ndarray, shape (n,)
+        Values as logged; may hold NaN and infinities.
+    wall_time : ndarray of float64, shape (n,), or None
+        Seconds since 1970.
+    """
+
+    step: np.ndarray
+    value: np.ndarray
+    wall_time: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def non_finite(self) -> int:
+        """Number of values that are NaN or infinite."""
+        return int(len(self.value) - np.count_nonzero(np.isfinite(self.value)))
+
+
+def _grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Append `new` to `old` in amortised constant time a point.
+
+    The result is a view on a buffer with room to spare. Where `old` already is the whole used part of such a buffer, the
+    new points are written behind it: older views never see them, so that a curve someone still holds does not change.
+    """
+    total = len(old) + len(new)
+    buffer = old.base if isinstance(old, _Prefix) else None
+    dtype = np.result_type(old.dtype, new.dtype)
+    if not (
+        isinstance(buffer, _Buffer) and buffer.used == len(old) and buffer.dtype == dtype and total <= len(buffer)
+    ):
+        buffer = np.empty(total + total // 2 + 64, dtype).view(_Buffer)
+        buffer[: len(old)] = old
+    buffer[len(old) : total] = new
+    buffer.used = total
+    grown = _Prefix(total, dtype, buffer)
+    grown.flags.writeable = False
+    return grown
+
+
+class _Buffer(np.ndarray):
+    """Room for a growing array, which knows how much of it is used."""
+
+    used: int = 0
+
+
+class _Prefix(np.ndarray):
+    """The used part of a `_Buffer`; constructed on it directly, so that its base stays the buffer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One training run.
+
+    Attributes
+    ----------
+    key : str
+        Identifies the run: its path below what was opened, with ``/``.
+    name : str
+        Shown in the tree.
+    ordinal : int
+        Position in the order of discovery; decides its colour for good.
+    config : Mapping
+        Configuration, flattened with dots.
+    facts : Mapping
+        Canonical columns known for certain.
+    curves : Mapping of str to Curve
+        Curves by tag.
+    """
+
+    key: str
+    name: str = ""
+    ordinal: int = 0
+    reader: str = ""
+    source: str = ""
+    declared_status: Status | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    x_tags: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """Declared by the logger, or 'diverged' where every loss of the run ended as NaN or infinite."""
+        losses = [curve for tag, curve in self.curves.items() if "loss" in tag.lower() and len(curve)]
+        if losses and all(not np.isfinite(curve.value[-1]) for curve in losses):
+            return "diverged"
+        return self.declared_status or "unknown"
+
+    def knowing(self, facts: RunFacts) -> Run:
+        """Give the run completed with `facts`."""
+        return replace(
+            self,
+            name=facts.name or self.name,
+            reader=self.reader or facts.reader,
+            source=self.source or facts.source,
+            declared_status=facts.status or self.declared_status,
+            config=MappingProxyType({**self.config, **facts.config}),
+            facts=MappingProxyType({**self.facts, **facts.facts}),
+            x_tags=MappingProxyType({**self.x_tags, **facts.x_tags}),
+        )
+
+    def extended(self, piece: CurvePiece) -> Run:
+        """Give the run with the points of `piece` behind its own."""
+        curves = dict(self.curves)
+        # Tags of one piece share their steps; those that also shared them before go on sharing.
+        shared: dict[tuple[int, int], tuple[np.ndarray, np.ndarray | None]] = {}
+        for tag, values in piece.values.items():
+            old = curves.get(tag)
+            if old is None:
+                curves[tag] = Curve(piece.step, values, piece.wall_time)
+                continue
+            same = (id(old.step), id(old.wall_time))
+            if same not in shared:
+                if old.wall_time is None or piece.wall_time is None:
+                    wall_time = None
+                else:
+                    wall_time = _grown(old.wall_time, piece.wall_time)
+                shared[same] = (_grown(old.step, piece.step), wall_time)
+            step, wall_time = shared[same]
+            curves[tag] = Curve(step, _grown(old.value, values), wall_time)
+        return replace(self, curves=MappingProxyType(curves))
