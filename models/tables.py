@@ -216,9 +216,9 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """Declared by the logger, or 'diverged' where every loss of the run ended as NaN or infinite."""
+        """Declared by the logger, or 'diverged' where a loss of the run ended as NaN or infinite."""
         losses = [curve for tag, curve in self.curves.items() if "loss" in tag.lower() and len(curve)]
-        if losses and all(not np.isfinite(curve.value[-1]) for curve in losses):
+        if any(not np.isfinite(curve.value[-1]) for curve in losses):
             return "diverged"
         return self.declared_status or "unknown"
 
