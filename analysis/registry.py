@@ -1,7 +1,8 @@
 """Which analyses there are.
 
-Each lives in one module that ends with its catalogue entry, ``ANALYSIS``. Ours are listed here by id, so that a module is imported only
-when its analysis is used; a third party registers an `Analysis` under the entry point group ``runglass.analyses``.
+Each lives in one module that ends with its catalogue entry, ``ANALYSIS``. Ours are listed here by id, so that a module is
+imported only when its analysis is used; a third party registers an `Analysis` under the entry point group
+``runglass.analyses``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def analysis(identifier: str) -> Analysis:
     if identifier in _third_party():
         try:
             loaded = _third_party()[identifier].load()
-        except Exception as error:  # noqa: BLE001 - a broken plug-in must not break the rest
+        except Exception as error:  # a broken plug-in must not break the rest
             raise RunglassError(f"The analysis {identifier!r} could not be loaded: {error}") from error
         if not isinstance(loaded, Analysis):
             raise RunglassError(f"The entry point {identifier!r} gives no Analysis.")

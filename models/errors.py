@@ -126,5 +126,5 @@ class ExportError(RunglassError):
     """A figure, table or report could not be written."""
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+class Cancelled(Exception):  # not an error: the user asked for it
     """The user asked for the work to stop."""

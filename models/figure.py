@@ -5,8 +5,8 @@ at full resolution, a hue by *name* (the theme turns it into a colour) and an `o
 elements, so that a click becomes a clause. Marks have stable keys: a view updates what changed instead of drawing anew.
 
 Hues
-    ``c0``, ``c1``, ... for runs and groups (the theme cycles its palette, then adds dashes and markers); ``accent``, ``good``, ``bad``,
-    ``ink``, ``muted``.
+    ``c0``, ``c1``, ... for runs and groups (the theme cycles its palette, then adds dashes and markers);
+    ``accent``, ``good``, ``bad``, ``ink``, ``muted``.
 """
 
 from __future__ import annotations

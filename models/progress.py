@@ -18,7 +18,9 @@ class Progress(Protocol):
         When the user has asked for the work to stop: let it pass through.
     """
 
-    def __call__(self, done: int, total: int, what: str = "", /) -> None: ...
+    def __call__(self, done: int, total: int, what: str = "", /) -> None:
+        """Say that `done` of `total` is done, and what comes now."""
+        ...
 
 
 def quiet(done: int, total: int, what: str = "", /) -> None:
@@ -39,6 +41,7 @@ class CancellableProgress:
         self._cancelled = threading.Event()
 
     def __call__(self, done: int, total: int, what: str = "", /) -> None:
+        """Pass the progress on, or raise `Cancelled`."""
         if self._cancelled.is_set():
             raise Cancelled
         if self._report is not None:

@@ -1,8 +1,8 @@
 """What can be asked: a frozen value whose fields are the options.
 
-A `Question` is the saved pane, the key of the cache, the provenance line and the arguments of the command line, all in one: it is
-hashable and goes to JSON and back. Its fields carry what a form needs (help, unit, bounds, choices), so that no analysis has GUI
-code of its own.
+A `Question` is the saved pane, the key of the cache, the provenance line and the arguments of the command line, all in
+one: it is hashable and goes to JSON and back. Its fields carry what a form needs (help, unit, bounds, choices), so that no
+analysis has GUI code of its own.
 
 Writing one::
 
@@ -181,9 +181,7 @@ class Question:
     def options(cls) -> tuple[Option, ...]:
         """Give the options in the order they are declared."""
         hints = get_type_hints(cls)
-        return tuple(
-            _option(f, hints[f.name]) for f in dataclasses.fields(cls) if "help" in f.metadata
-        )
+        return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(cls) if "help" in f.metadata)
 
     def to_json(self) -> dict[str, Any]:
         """Write every option as a plain JSON value."""

@@ -249,7 +249,10 @@ def to_json(clause: Clause) -> dict[str, Any]:
         case Everything():
             return {"everything": True}
         case IsIn():
-            return {"is_in": clause.column, "values": sorted(clause.values, key=lambda value: (str(type(value)), str(value)))}
+            return {
+                "is_in": clause.column,
+                "values": sorted(clause.values, key=lambda value: (str(type(value)), str(value))),
+            }
         case Between():
             return {"between": clause.column, "low": clause.low, "high": clause.high}
         case Matches():

@@ -1,7 +1,7 @@
 """All that a user decided, as one frozen value that goes to a file and back.
 
-A gesture makes a new `Session`; what changed is ``old != new``, field by field. Paths are stored relative to the session file, so that
-a folder with its session can be moved. The data itself is never in here.
+A gesture makes a new `Session`; what changed is ``old != new``, field by field. Paths are stored relative to the session file,
+so that a folder with its session can be moved. The data itself is never in here.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ def from_json(data: Any, folder: Path) -> Session:
         raise SessionError("This is not a Runglass session file.", remedy="Open it as a folder of runs instead?")
     version = data["runglass_session"]
     if not isinstance(version, int) or version > VERSION:
-        raise SessionError(f"The session was written by a newer Runglass (format {version}).", remedy="Update Runglass.")
+        raise SessionError(
+            f"The session was written by a newer Runglass (format {version}).", remedy="Update Runglass."
+        )
     values: dict[str, Any] = {}
     names = {f.name for f in dataclasses.fields(Session)}
     for name, value in data.items():
@@ -246,7 +248,7 @@ def _pane(item: Mapping[str, Any]) -> Pane:
 
 def _plain(kind: type[CurveView], value: Mapping[str, Any]) -> CurveView:
     view = kind()
-    known = {}
+    known: dict[str, Any] = {}
     for spec in dataclasses.fields(kind):
         if spec.name in value:
             default = getattr(view, spec.name)

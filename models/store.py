@@ -23,7 +23,18 @@ from .column_map import ColumnMap, table_of
 from .errors import SchemaError
 from .schema import RUNS, SCALARS, SCHEMAS, Schema
 from .selection import EVERYTHING, All, Clause, both, conjuncts
-from .tables import Curve, CurvePiece, Event, Forgotten, Problem, Run, RunFacts, TableRows
+from .tables import (
+    Curve,
+    CurvePiece,
+    Event,
+    FolderConfig,
+    Forgotten,
+    Problem,
+    Run,
+    RunFacts,
+    SourceRead,
+    TableRows,
+)
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "seed": ("seed", "random_seed", "rng_seed"),
@@ -60,6 +71,8 @@ class RunStore:
         Runs by key, in the order of discovery.
     sources : Mapping of str to TableRows
         Rows of tables by source.
+    folder_configs : Mapping of str to Mapping
+        Configuration of folders; it describes the runs in and below them.
     problems : tuple of Problem
         What could not be read.
     maps : tuple of ColumnMap
@@ -70,6 +83,7 @@ class RunStore:
 
     runs: Mapping[str, Run] = field(default_factory=dict)
     sources: Mapping[str, TableRows] = field(default_factory=dict)
+    folder_configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     maps: tuple[ColumnMap, ...] = ()
     filter: Clause = EVERYTHING
@@ -78,6 +92,7 @@ class RunStore:
         """Give a store that also holds what a reader gave."""
         runs = dict(self.runs)
         sources = dict(self.sources)
+        configs = dict(self.folder_configs)
         problems = dict.fromkeys(self.problems)
 
         def run_called(key: str) -> Run:
@@ -91,16 +106,36 @@ class RunStore:
                     runs[event.run] = run_called(event.run).extended(event)
                 case TableRows():
                     sources[event.source] = event
+                case FolderConfig():
+                    configs[event.folder] = {**configs.get(event.folder, {}), **event.config}
                 case Problem():
                     problems[event] = None
+                case SourceRead():
+                    for problem in [problem for problem in problems if problem.source == event.source]:
+                        del problems[problem]
+                    problems.update(dict.fromkeys(event.problems))
                 case Forgotten():
                     for key in event.runs:
                         if key in runs:
                             runs[key] = replace(runs[key], curves=MappingProxyType({}))
                     sources.pop(event.source, None)
-                    if event.what:
-                        problems[Problem(event.source, event.reader, event.what)] = None
-        return replace(self, runs=MappingProxyType(runs), sources=MappingProxyType(sources), problems=tuple(problems))
+        return replace(
+            self,
+            runs=MappingProxyType(runs),
+            sources=MappingProxyType(sources),
+            folder_configs=MappingProxyType(configs),
+            problems=tuple(problems),
+        )
+
+    def config(self, run: Run) -> dict[str, Any]:
+        """Give the whole configuration of a run: that of the folders around it, the innermost winning, then its own."""
+        config: dict[str, Any] = {}
+        if self.folder_configs:
+            parts = run.key.split("/")
+            for depth in range(1, len(parts) + 1):
+                config.update(self.folder_configs.get("/".join(parts[:depth]), {}))
+        config.update(run.config)
+        return config
 
     def reading_as(self, maps: tuple[ColumnMap, ...]) -> RunStore:
         """Give the same data under other column maps."""
@@ -244,7 +279,7 @@ class RunStore:
     @cached_property
     def _all_runs(self) -> pd.DataFrame:
         """Every run as a row, whatever the filter: runs that were trained first, then rows of tables of runs."""
-        records = [_record(run) for run in self.runs.values()]
+        records = [_record(run, self.config(run)) for run in self.runs.values()]
         frame = pd.DataFrame(records) if records else RUNS.empty()
         for column_map in self.maps:
             if records:
@@ -276,12 +311,8 @@ class RunStore:
         if runs:
             frame = pd.DataFrame(
                 {
-                    "run": pd.Categorical.from_codes(
-                        np.repeat(pd.factorize(np.array(runs))[0], lengths), pd.unique(np.array(runs))
-                    ),
-                    "tag": pd.Categorical.from_codes(
-                        np.repeat(pd.factorize(np.array(tags))[0], lengths), pd.unique(np.array(tags))
-                    ),
+                    "run": _repeated(runs, lengths),
+                    "tag": _repeated(tags, lengths),
                     "step": np.concatenate(steps),
                     "value": np.concatenate(values),
                     "wall_time": np.concatenate(walls),
@@ -297,13 +328,19 @@ class RunStore:
         return tuple(c for c in conjuncts(self.filter) if c.columns <= own or c.columns <= by_run)
 
 
+def _repeated(names: list[str], lengths: list[int]) -> pd.Categorical:
+    """Give every name as often as its length says, one code a row."""
+    codes, categories = pd.factorize(np.array(names, dtype=object))
+    return pd.Categorical.from_codes(np.repeat(codes, lengths), categories=pd.Index(categories))
+
+
 def _joined(schema: Schema, parts: list[pd.DataFrame]) -> pd.DataFrame:
     if not parts:
         return schema.empty()
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     """Give the row of the `runs` table for a run that was trained."""
     record: dict[str, Any] = {
         "run": run.key,
@@ -315,7 +352,7 @@ def _record(run: Run) -> dict[str, Any]:
     for column in _ALIASES:
         record[column] = run.facts.get(column)
         if record[column] is None:
-            stated = _stated(run.config, column)
+            stated = _stated(config, column)
             is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
             # A configuration may use such a key for something else (`tokens: null`, `lr: [..]`): only plain values count.
             if is_number or (isinstance(stated, str) and column in ("seed", "family")):
@@ -331,7 +368,5 @@ def _record(run: Run) -> dict[str, Any]:
     record["folder"] = "/".join(folders[:-1])
     record.update({f"path.{level}": folder for level, folder in enumerate(folders, start=1)})
     record.update({key: value for key, value in run.facts.items() if key not in record})
-    record.update({f"config.{key}": value for key, value in run.config.items()})
+    record.update({f"config.{key}": value for key, value in config.items()})
     return record
-
-

@@ -122,7 +122,31 @@ class Forgotten:
     runs: tuple[str, ...] = ()
 
 
-Event = Problem | RunFacts | CurvePiece | TableRows | Forgotten
+@dataclass(frozen=True, slots=True)
+class SourceRead:
+    """A source was read to its present end: its problems are these now, whatever was said of it before."""
+
+    source: str
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderConfig:
+    """Configuration found in a folder; it describes the runs in and below that folder, the innermost folder winning.
+
+    Attributes
+    ----------
+    folder : str
+        Key of the folder, as the start of the keys of its runs.
+    config : Mapping
+        Configuration, flattened with dots.
+    """
+
+    folder: str
+    config: Mapping[str, Any]
+
+
+Event = Problem | RunFacts | CurvePiece | TableRows | Forgotten | SourceRead | FolderConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,11 +183,11 @@ def _grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     new points are written behind it: older views never see them, so that a curve someone still holds does not change.
     """
     total = len(old) + len(new)
-    buffer = old.base if isinstance(old, _Prefix) else None
     dtype = np.result_type(old.dtype, new.dtype)
-    if not (
-        isinstance(buffer, _Buffer) and buffer.used == len(old) and buffer.dtype == dtype and total <= len(buffer)
-    ):
+    base = old.base if isinstance(old, _Prefix) else None
+    if isinstance(base, _Buffer) and base.used == len(old) and base.dtype == dtype and total <= len(base):
+        buffer = base
+    else:
         buffer = np.empty(total + total // 2 + 64, dtype).view(_Buffer)
         buffer[: len(old)] = old
     buffer[len(old) : total] = new

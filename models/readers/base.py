@@ -17,9 +17,9 @@ The smallest useful reader::
             yield CurvePiece(source.run, np.arange(len(values)), {"loss": values})
             yield Cursor()
 
-Runs get their keys from where they lie: a folder with a single log is the run; where a folder holds several logs each becomes a
-run below it. A reader with ``gathers = True`` is given all its files of one folder as one log (event files, monitors of parallel
-environments); with ``is_config = True`` its files describe the runs of their folder and are no log of their own.
+Runs get their keys from where they lie: a folder with a single log is the run; where a folder holds several logs each
+becomes a run below it. A reader with ``gathers = True`` is given all its files of one folder as one log (event files, monitors
+of parallel environments); with ``is_config = True`` its files give a `FolderConfig` and are no log of their own.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ class Reader:
     name: ClassVar[str] = ""
     gathers: ClassVar[bool] = False
     is_config: ClassVar[bool] = False
+    makes_runs: ClassVar[bool] = True
+    """False for a reader of tables: its files are no logs, so they do not make runs of their folders."""
     looks_at_folders: ClassVar[bool] = False
     """Whether `match` is also asked about folders; a folder it takes is not looked into by others."""
 

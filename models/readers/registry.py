@@ -33,7 +33,7 @@ def readers() -> tuple[tuple[Reader, ...], tuple[Problem, ...]]:
     for point in entry_points(group="runglass.readers"):
         try:
             found.append(point.load()())
-        except Exception as error:  # noqa: BLE001 - a broken plug-in must not keep the window shut
+        except Exception as error:  # a broken plug-in must not keep the window shut
             problems.append(Problem(point.value, point.name, f"The reader could not be loaded: {error}"))
     return tuple(found), tuple(problems)
 

@@ -1,0 +1,150 @@
+"""What lies in the folders that were opened: every log, table and configuration, with the reader that reads it.
+
+Walking looks at names and, where a name does not tell, at the first bytes; nothing is loaded. A folder with a
+single log is the run and gives it its key; where a folder holds several logs, each becomes a run below it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from .readers.base import Entry, Match, Reader, Source
+from .readers.registry import reader_for
+from .tables import Problem
+
+_PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
+
+
+def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Give a sorting key by which ``version_2`` stands before ``version_10``."""
+    parts = re.split(r"(\d+)", name.lower())
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+class Discovery:
+    """Walks folders, again and again where they grow, and remembers what it has decided.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        Folders, files or glob patterns.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self._paths = [str(path) for path in paths]
+        self._readers: dict[Path, Reader | None] = {}
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._taken: set[str] = set()
+
+    def sources(self) -> Iterator[Source | Problem]:
+        """Give every source there is now, a folder's configuration before its logs."""
+        for path in self._paths:
+            yield from self._under(path)
+
+    def _under(self, path: str) -> Iterator[Source | Problem]:
+        if "://" in path:
+            yield Problem(path, "", "Remote folders cannot be opened yet: copy it here or mount it first.")
+            return
+        found = [Path(path)] if os.path.lexists(path) else sorted(map(Path, glob.glob(path, recursive=True)))
+        if not found:
+            yield Problem(path, "", "There is no such file or folder.")
+        for root in found:
+            root = root.absolute()
+            name = root.resolve().name or root.anchor.strip("/\\:") or "root"
+            if root.is_dir():
+                yield from self._walked(root, name, frozenset())
+            else:
+                yield from self._files(root.parent, PurePosixPath(name).stem, [root], frozenset({root.name}))
+
+    def _walked(self, folder: Path, relative: str, above: frozenset[tuple[int, int]]) -> Iterator[Source | Problem]:
+        try:
+            info = os.stat(folder)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: natural_order(entry.name))
+        except OSError as error:
+            yield Problem(relative, "", f"The folder cannot be listed: {error.strerror}.")
+            return
+        here = (info.st_dev, info.st_ino)
+        if here in above:
+            return  # a link back to a folder we are in
+        names = frozenset(entry.name for entry in entries)
+        files: list[os.DirEntry[str]] = []
+        folders: list[os.DirEntry[str]] = []
+        for entry in entries:
+            try:
+                is_folder = entry.is_dir()
+            except OSError:
+                is_folder = False
+            (folders if is_folder else files).append(entry)
+        taken = []
+        for entry in folders:
+            path = Path(entry.path)
+            child = f"{relative}/{entry.name}"
+            if entry.name in _PASSED_OVER:
+                continue
+            reader = self._reader(Entry(path, child, is_folder=True, siblings=names))
+            if reader is not None:
+                taken.append(Source((path,), child, self._key(child, "", reader, alone=True), reader.name))
+        yield from self._files(folder, relative, [Path(entry.path) for entry in files], names)
+        yield from taken
+        claimed = {source.path for source in taken}
+        for entry in folders:
+            if entry.name not in _PASSED_OVER and Path(entry.path) not in claimed:
+                yield from self._walked(Path(entry.path), f"{relative}/{entry.name}", above | {here})
+
+    def _files(
+        self, folder: Path, relative: str, files: Sequence[Path], names: frozenset[str]
+    ) -> Iterator[Source | Problem]:
+        """Give the sources among the files of one folder."""
+        configs: list[Source] = []
+        tables: list[Source] = []
+        logs: list[tuple[Reader, tuple[Path, ...]]] = []
+        gathered: dict[str, tuple[Reader, list[Path]]] = {}
+        for path in files:
+            child = f"{relative}/{path.name}"
+            reader = self._reader(Entry(path, child, siblings=names))
+            if reader is None:
+                continue
+            if reader.is_config:
+                configs.append(Source((path,), child, relative, reader.name))
+            elif not reader.makes_runs:
+                tables.append(Source((path,), child, relative, reader.name))
+            elif reader.gathers:
+                gathered.setdefault(reader.name, (reader, []))[1].append(path)
+            else:
+                logs.append((reader, (path,)))
+        yield from configs
+        logs = [(reader, tuple(paths)) for reader, paths in gathered.values()] + logs
+        for reader, paths in logs:
+            name = "" if reader.gathers else paths[0].name
+            shown = relative if reader.gathers else f"{relative}/{name}"
+            key = self._key(relative, name, reader, alone=len(logs) == 1)
+            yield Source(paths, shown, key, reader.name)
+        yield from tables
+
+    def _key(self, relative: str, name: str, reader: Reader, *, alone: bool) -> str:
+        """Give the key of a log; once given it stays, also when other logs appear beside it."""
+        identity = (relative, name, reader.name)
+        if identity not in self._keys:
+            key = relative if alone else f"{relative}/{PurePosixPath(name).stem if name else reader.name}"
+            if key in self._taken and name:
+                key = f"{relative}/{name}"
+            number = 2
+            while key in self._taken:
+                key, number = f"{relative}/{name or reader.name} ({number})", number + 1
+            self._taken.add(key)
+            self._keys[identity] = key
+        return self._keys[identity]
+
+    def _reader(self, entry: Entry) -> Reader | None:
+        """Give the reader of an entry; a file that is still empty is asked about again the next time."""
+        if entry.path in self._readers:
+            return self._readers[entry.path]
+        reader, match = reader_for(entry)
+        if match is Match.YES or entry.is_folder or entry.head:
+            self._readers[entry.path] = reader
+        return reader

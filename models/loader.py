@@ -1,0 +1,199 @@
+"""Reading what was opened: all of it once, then whatever is new.
+
+Runs are listed as soon as they are found, in an order that does not depend on which file is read first; their
+curves follow while the rest is read by several threads. Whatever goes wrong with one source becomes a problem of that source.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from .column_map import ColumnMap
+from .discovery import Discovery
+from .errors import Cancelled, ReadError
+from .progress import Progress, quiet
+from .readers.base import Cursor, Source
+from .readers.registry import reader_named, readers
+from .store import RunStore
+from .tables import Event, Forgotten, Problem, RunFacts, SourceRead
+
+_log = logging.getLogger(__name__)
+
+_BATCH_SOURCES = 64
+"""Sources read before what was found is handed on: large enough to keep snapshots cheap, small enough to fill in visibly."""
+
+_State = tuple[tuple[str, int, int], ...]
+
+
+class Loader:
+    """Reads sources and goes on where it stopped.
+
+    Parameters
+    ----------
+    paths : sequence of Path or str
+        Folders, files or glob patterns.
+    workers : int
+        Threads that read at once; the heavy parts of reading release the interpreter lock.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], *, workers: int = min(4, os.cpu_count() or 1)) -> None:
+        self._discovery = Discovery(paths)
+        self._workers = workers
+        self._cursors: dict[tuple[str, str], Cursor | None] = {}
+        self._states: dict[tuple[str, str], _State] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._said: set[Problem] = set()
+
+    def new_events(self, progress: Progress = quiet) -> Iterator[list[Event]]:
+        """Give what is new since the last call, in batches; the first call gives all there is.
+
+        Raises
+        ------
+        Cancelled
+            When `progress` says so; what was given so far stays read.
+        """
+        found, first = self._found()
+        if first:
+            yield first
+        progress(0, len(found))
+        done = 0
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="reader") as pool:
+            waiting = iter(found)
+            running: dict[Future[tuple[list[Event], Cursor | None]], Source] = {}
+            batch: list[Event] = []
+            batched = 0
+            try:
+                while True:
+                    while len(running) < 2 * self._workers and (source := next(waiting, None)) is not None:
+                        running[pool.submit(_read, source, self._cursors.get(_identity(source)), progress)] = source
+                    if not running:
+                        break
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        source = running.pop(future)
+                        events, cursor = future.result()
+                        self._cursors[_identity(source)] = cursor
+                        batch += events
+                        done += 1
+                        batched += 1
+                        progress(done, len(found), source.relative)
+                    # The first curves go out at once, later ones in larger batches.
+                    if batched >= min(_BATCH_SOURCES, max(4, done // 2)):
+                        yield batch
+                        batch, batched = [], 0
+            finally:
+                for future in running:
+                    future.cancel()
+            if batch:
+                yield batch
+
+    def _found(self) -> tuple[list[Source], list[Event]]:
+        """Give the sources that have something new, and what can be said of them before they are read."""
+        news: list[Event] = []
+        changed: list[Source] = []
+        seen = set()
+        for problem in readers()[1]:
+            self._say(problem, news)
+        for found in self._discovery.sources():
+            if isinstance(found, Problem):
+                self._say(found, news)
+                continue
+            identity = _identity(found)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            state = _state(found.paths)
+            if identity in self._states and self._states[identity] == state:
+                continue
+            if identity not in self._states and _makes_run(found):
+                news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
+            self._states[identity] = state
+            self._sources[identity] = found
+            changed.append(found)
+        for identity in set(self._states) - seen:
+            gone = self._sources.pop(identity)
+            del self._states[identity]
+            what = "It is gone from the disk; what was read of it is still shown."
+            news.append(SourceRead(gone.relative, (Problem(gone.relative, gone.reader, what, gone.run),)))
+        return changed, news
+
+    def _say(self, problem: Problem, news: list[Event]) -> None:
+        if problem not in self._said:
+            self._said.add(problem)
+            news.append(problem)
+
+
+def load(paths: Sequence[Path | str], maps: tuple[ColumnMap, ...] = (), progress: Progress = quiet) -> RunStore:
+    """Read everything below some paths.
+
+    Raises
+    ------
+    Cancelled
+        When `progress` says so.
+    """
+    store = RunStore(maps=maps)
+    events = [event for batch in Loader(paths).new_events(progress) for event in batch]
+    return store.adding(events)
+
+
+def _identity(source: Source) -> tuple[str, str]:
+    return (source.reader, str(source.path) if len(source.paths) == 1 else f"{source.path.parent}{os.sep}*")
+
+
+def _makes_run(source: Source) -> bool:
+    reader = reader_named(source.reader)
+    return reader.makes_runs and not reader.is_config
+
+
+def _state(paths: tuple[Path, ...]) -> _State:
+    """Give what changes when files are written: name, size and time of each; for a folder those of all files below it."""
+    state = []
+    for path in paths:
+        below = [path]
+        if path.is_dir():
+            below = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+        for file in below:
+            try:
+                info = os.stat(file)
+            except OSError:
+                continue
+            state.append((str(file), info.st_size, info.st_mtime_ns))
+    return tuple(sorted(state))
+
+
+def _read(source: Source, cursor: Cursor | None, progress: Progress) -> tuple[list[Event], Cursor | None]:
+    """Read one source; whatever goes wrong with it is said in its problems."""
+    events: list[Event] = []
+    problems: list[Problem] = []
+
+    def still_wanted(_done: int, _total: int, _what: str = "", /) -> None:
+        # Readers tell how far they are within a file; the bar counts files, so only a cancel matters here.
+        if getattr(progress, "is_cancelled", False):
+            raise Cancelled
+
+    try:
+        for event in reader_named(source.reader).read(source, cursor, still_wanted):
+            if isinstance(event, Cursor):
+                cursor = event
+            elif isinstance(event, Problem):
+                problems.append(event)
+            else:
+                if isinstance(event, Forgotten) and event.what:
+                    problems.append(Problem(source.relative, source.reader, event.what, source.run))
+                events.append(event)
+    except Cancelled:
+        raise
+    except ReadError as error:
+        problems.append(Problem(source.relative, source.reader, error.what, source.run))
+    except OSError as error:
+        what = f"It cannot be read: {error.strerror or error}."
+        problems.append(Problem(source.relative, source.reader, what, source.run))
+    except Exception as error:  # one broken source must not keep the others from opening
+        _log.exception("Reading %s failed", source.relative)
+        what = f"Reading it failed unexpectedly ({type(error).__name__}: {error})."
+        problems.append(Problem(source.relative, source.reader, what, source.run))
+    events.append(SourceRead(source.relative, tuple(problems)))
+    return events, cursor
