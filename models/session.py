@@ -19,6 +19,7 @@ from . import selection
 from .column_map import ColumnMap
 from .errors import SessionError
 from .selection import EVERYTHING, Clause
+from .store import RunStore
 
 VERSION = 1
 
@@ -146,6 +147,21 @@ class Session:
     def changed(self, other: Session) -> frozenset[str]:
         """Give the names of the fields in which two sessions differ."""
         return frozenset(f.name for f in dataclasses.fields(self) if getattr(self, f.name) != getattr(other, f.name))
+
+
+FIRST_TICKED = 10
+"""Runs that are ticked at first where there are many."""
+
+MANY_RUNS = 30
+"""From this many runs on, not all are ticked at first."""
+
+
+def ticked_runs(session: Session, store: RunStore) -> tuple[str, ...]:
+    """Give the keys of the runs that are shown: those the user ticked, or the first ten where nothing was said of many."""
+    keys = tuple(key for key, run in store.kept_runs.items() if run.curves)
+    if session.ticked is not None:
+        return tuple(key for key in keys if key in session.ticked)
+    return keys if len(keys) <= MANY_RUNS else keys[:FIRST_TICKED]
 
 
 FLEETING = frozenset({"highlight", "step_cursor", "focus", "layout"})

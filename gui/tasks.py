@@ -1,0 +1,158 @@
+"""Work off the main thread: one slot per asker, the newest request wins, a late answer is dropped.
+
+The cycle of a request:
+
+1. `TaskRunner.start` cancels what the slot still runs, takes the next generation number and queues the work;
+2. a worker thread runs it with a progress that raises `Cancelled` once it is no longer wanted;
+3. the worker posts what happened, with its generation, to the GUI thread (a queued signal);
+4. there it is compared with the slot's newest generation: an older one is dropped, the newest is given to the asker.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QObject, Qt, Signal
+
+from ..models.errors import Cancelled
+from ..models.progress import CancellableProgress
+
+_log = logging.getLogger(__name__)
+
+Work = Callable[[CancellableProgress], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """How far the newest request of a slot is.
+
+    Attributes
+    ----------
+    slot : str
+        Who asked.
+    title : str
+        What is shown to the user.
+    done, total : int
+        Steps; total 0 means unknown.
+    """
+
+    slot: str
+    title: str
+    done: int = 0
+    total: int = 0
+    what: str = ""
+
+
+@dataclass(slots=True)
+class _Request:
+    generation: int
+    state: TaskState
+    progress: CancellableProgress
+    done: Callable[[Any], None]
+    failed: Callable[[Exception], None]
+
+
+class TaskRunner(QObject):
+    """Runs functions in worker threads and hands their answers to the GUI thread.
+
+    Signals
+    -------
+    changed()
+        A task was started, went on or ended; `running` tells which there are.
+    """
+
+    changed = Signal()
+    _posted = Signal(str, int, str, object)
+
+    def __init__(self, parent: QObject | None = None, *, workers: int = max(2, (os.cpu_count() or 2) - 1)) -> None:
+        super().__init__(parent)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
+        self._requests: dict[str, _Request] = {}
+        self._generation = 0
+        self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def running(self) -> tuple[TaskState, ...]:
+        """Tasks that are wanted and not done."""
+        return tuple(request.state for request in self._requests.values())
+
+    def start(
+        self,
+        slot: str,
+        title: str,
+        work: Work,
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Run ``work(progress)`` in a worker thread; what the slot still runs is no longer wanted.
+
+        Parameters
+        ----------
+        slot : str
+            Who asks.
+        title : str
+            What is shown to the user.
+        work : callable
+            Called in a worker thread; must touch no widget.
+        done, failed : callable
+            Called in the GUI thread with the value or the error; neither is called after a cancel.
+        """
+        self.cancel(slot)
+        self._generation += 1
+        generation = self._generation
+
+        def report(step: int, total: int, what: str) -> None:
+            self._posted.emit(slot, generation, "progress", (step, total, what))
+
+        progress = CancellableProgress(report)
+        self._requests[slot] = _Request(generation, TaskState(slot, title), progress, done, failed)
+        self._pool.submit(self._run, slot, generation, work, progress)
+        self.changed.emit()
+
+    def cancel(self, slot: str) -> None:
+        """Let go of what a slot runs, if anything."""
+        request = self._requests.pop(slot, None)
+        if request is not None:
+            request.progress.cancel()
+            self.changed.emit()
+
+    def stop(self) -> None:
+        """Cancel everything and wait for the worker threads to end."""
+        for slot in tuple(self._requests):
+            self.cancel(slot)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, slot: str, generation: int, work: Work, progress: CancellableProgress) -> None:
+        try:
+            progress(0, 0)
+            value = work(progress)
+        except Cancelled:
+            return
+        except Exception as error:  # whatever it is, the asker shows it in place of its plot
+            _log.debug("Task %s failed", slot, exc_info=True)
+            self._post(slot, generation, "failed", error)
+        else:
+            self._post(slot, generation, "done", value)
+
+    def _post(self, slot: str, generation: int, kind: str, value: object) -> None:
+        try:
+            self._posted.emit(slot, generation, kind, value)
+        except RuntimeError:  # the window was closed while the work ran
+            _log.debug("The answer of %s came after the end", slot)
+
+    def _on_posted(self, slot: str, generation: int, kind: str, value: Any) -> None:
+        request = self._requests.get(slot)
+        if request is None or request.generation != generation:
+            return
+        if kind == "progress":
+            step, total, what = value
+            request.state = TaskState(slot, request.state.title, step, total, what)
+        else:
+            del self._requests[slot]
+            (request.done if kind == "done" else request.failed)(value)
+        self.changed.emit()
