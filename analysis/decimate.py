@@ -164,7 +164,7 @@ class ZoomableLine:
         n = len(self.x)
         if n <= _ALWAYS_DRAWN * columns or not high > low:
             return np.arange(n, dtype=np.intp)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             place = np.clip(np.floor((self.x - low) * (columns / (high - low))), -1, columns)
         place = np.where(np.isnan(place), columns + 1, place)
         starts = np.concatenate([[0], np.flatnonzero(np.diff(place)) + 1])
@@ -173,7 +173,8 @@ class ZoomableLine:
     def _drawing(self, starts: Indices, stops: Indices) -> Indices:
         lowest, highest = self.pyramid.extremes(starts, stops)
         kept: Indices = np.sort(np.stack([starts, lowest, highest, stops - 1], axis=1), axis=1).ravel()
-        return kept[np.concatenate([[True], kept[1:] != kept[:-1]])]
+        distinct: Indices = kept[np.append(True, kept[1:] != kept[:-1])]
+        return distinct
 
 
 def decimated(x: np.ndarray, y: np.ndarray, low: float, high: float, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -208,4 +209,5 @@ def _first_extreme(reduce: np.ufunc, values: np.ndarray, offsets: Indices, lengt
     """Give the place in `values` of the first extreme of each part; parts follow one another and none is empty."""
     extreme = reduce.reduceat(values, offsets)
     hits = np.flatnonzero(values == np.repeat(extreme, lengths))
-    return hits[np.searchsorted(hits, offsets)]
+    first: Indices = hits[np.searchsorted(hits, offsets)]
+    return first
