@@ -63,11 +63,14 @@ class Workspace(QObject):
         There is a new snapshot of the data.
     history_changed()
         What can be undone or redone changed.
+    hovered(emphasis)
+        What is emphasised for the moment, an `Emphasis`: what the mouse is over, else the highlight.
     """
 
     changed = Signal(object, object)
     data_changed = Signal()
     history_changed = Signal()
+    hovered = Signal(object)
 
     def __init__(self, session: Session, store: RunStore, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -165,6 +168,10 @@ class Workspace(QObject):
         if clause is not None and old is not None:
             clause = BRUSH_MODES[mode or self.session.brush_mode](old, clause)
         self.change(origin=origin, highlight=clause)
+
+    def hover(self, clause: Clause | None) -> None:
+        """Emphasise for the moment what is under the mouse; None goes back to the highlight."""
+        self.hovered.emit(self._now.emphasis if clause is None else Emphasis(self._now.kept, clause))
 
     def keep_only_highlighted(self) -> None:
         """Make the highlight part of the filter."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -57,6 +57,10 @@ class CurveView:
     pinned: tuple[str, ...] = ()
     columns: int = 0
     """Cards beside each other; 0 fits the window."""
+    centre: Literal["mean", "median", "iqm"] = "mean"
+    band: Literal["t", "prediction", "sd", "se", "minmax", "none"] = "t"
+    level: float = 0.95
+    """Centre, band and coverage where runs are grouped; see ``curve.seed-band``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,14 +269,15 @@ def _pane(item: Mapping[str, Any]) -> Pane:
 def _plain(kind: type[CurveView], value: Mapping[str, Any]) -> CurveView:
     view = kind()
     known: dict[str, Any] = {}
+    hints = get_type_hints(kind)
     for spec in dataclasses.fields(kind):
         if spec.name in value:
             default = getattr(view, spec.name)
             given = value[spec.name]
             if isinstance(default, tuple):
                 known[spec.name] = tuple(map(_text, given))
-            elif spec.name == "smoother":
-                known[spec.name] = _one_of(given, get_args(Smoother))
+            elif get_origin(hints[spec.name]) is Literal:
+                known[spec.name] = _one_of(given, get_args(hints[spec.name]))
             else:
                 known[spec.name] = type(default)(given)
     return kind(**known)

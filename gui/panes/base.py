@@ -1,0 +1,312 @@
+"""What panes are made of: a view of the answer to one question, and the frame around it.
+
+The request cycle of a `QuestionView`, once for all analyses:
+
+1. something the answer depends on changed (the question, the filter, the data it reads): `ask` compares it with what is shown;
+2. a worker thread resolves the question, computes the result and makes the figure, all pure;
+3. meanwhile the last good figure stays; after 150 ms it is dimmed and a thin bar shows progress;
+4. the answer is shown, or the error in place of the plot, with what can be done about it.
+
+A highlight never computes anything: the figure on screen is emphasised in place.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QEvent, QTimer, Signal
+from PySide6.QtGui import QEnterEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QSizePolicy,
+    QStackedLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...analysis import registry
+from ...models.errors import RunglassError, SchemaError
+from ...models.figure import FigureSpec, Origin
+from ...models.linking import Emphasis
+from ...models.progress import CancellableProgress
+from ...models.question import Analysis, Question
+from ...models.result import Result
+from ...models.schema import RUNS, SCALARS
+from ...models.selection import Clause
+from ...models.store import RunStore
+from ..render.panel_view import FigureView
+from ..tasks import TaskRunner
+from ..widgets.empty_state import EmptyState
+from ..workspace import Workspace
+
+SPINNER_AFTER_MS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question with what came out.
+
+    Attributes
+    ----------
+    analysis : Analysis
+    question : Question
+        Every option resolved.
+    result : Result
+    figure : FigureSpec
+    store : RunStore
+        What it was computed from.
+    """
+
+    analysis: Analysis
+    question: Question
+    result: Result
+    figure: FigureSpec
+    store: RunStore
+
+
+def answered(identifier: str, options: dict[str, Any], store: RunStore, progress: CancellableProgress) -> Answer:
+    """Compute the answer to a question as a pane or a session keeps it; runs in a worker thread."""
+    analysis = registry.analysis(identifier)
+    question = analysis.question.from_json(options)
+    lacking = question.missing(store)
+    if lacking:
+        raise RunglassError(f"{analysis.title} {lacking}.", remedy="Open such data, or map its columns.")
+    question = question.resolved(store)
+    result = question.answer(store, progress=progress)
+    return Answer(analysis, question, result, analysis.figure(question, result), store)
+
+
+def data_key(store: RunStore, inputs: tuple[str, ...]) -> tuple[object, ...]:
+    """Give a value that changes when something an analysis with these inputs reads changes."""
+    key: tuple[object, ...] = (
+        store.filter,
+        store.maps,
+        tuple(store.sources.values()) and tuple(map(id, store.sources.values())),
+    )
+    if RUNS.name in inputs or SCALARS.name in inputs:
+        key += (tuple(map(id, store.runs.values())), id(store.folder_configs))
+    return key
+
+
+class QuestionView(QWidget):
+    """Shows the answer to one question and keeps it up to date.
+
+    Signals
+    -------
+    answered(answer)
+        A new answer is shown.
+    map_wanted()
+        The user wants to map columns, because the question lacks some.
+    option_dragged(name, value)
+        A rule that stands for an option was dragged.
+    x_cursor_moved(column, x)
+        The mouse is at this x.
+    x_range_changed(column, scale, low, high)
+        The user zoomed an axis that links.
+    """
+
+    answered = Signal(object)
+    map_wanted = Signal()
+    option_dragged = Signal(str, float)
+    x_cursor_moved = Signal(str, object)
+    x_range_changed = Signal(str, str, float, float)
+
+    def __init__(self, workspace: Workspace, tasks: TaskRunner, slot: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._tasks = tasks
+        self._slot = slot
+        self._asked: tuple[object, ...] = ()
+        self._store: RunStore | None = None
+        self.answer: Answer | None = None
+
+        self.figure_view = FigureView(self)
+        self._error = EmptyState("", parent=self)
+        self._error.button_clicked.connect(self.map_wanted)
+        page = QWidget(self)
+        self._stack = QStackedLayout(page)
+        self._stack.addWidget(self.figure_view)
+        self._stack.addWidget(self._error)
+        self._bar = QProgressBar(self)
+        self._bar.setTextVisible(False)
+        self._bar.setFixedHeight(2)
+        self._bar.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._bar)
+        layout.addWidget(page, 1)
+
+        self._spinner = QTimer(self)
+        self._spinner.setSingleShot(True)
+        self._spinner.setInterval(SPINNER_AFTER_MS)
+        self._spinner.timeout.connect(self._on_spinner_timeout)
+        tasks.changed.connect(self._on_tasks_changed)
+
+        self.figure_view.hovered.connect(workspace.hover)
+        self.figure_view.clicked.connect(self._on_figure_clicked)
+        self.figure_view.brushed.connect(self._on_figure_brushed)
+        self.figure_view.rule_dragged.connect(self.option_dragged)
+        self.figure_view.cursor_moved.connect(self.x_cursor_moved)
+        self.figure_view.x_range_changed.connect(self.x_range_changed)
+        workspace.hovered.connect(self.emphasise)
+
+    def ask(self, identifier: str, options: dict[str, Any]) -> None:
+        """Show the answer to a question on the data that is kept now; nothing is computed when it is shown already."""
+        store = self._workspace.now.kept
+        analysis = registry.analysis(identifier)
+        asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs))
+        if asked == self._asked:
+            return
+        self._asked = asked
+        self._store = store  # held, so that the identities in the key stay those of living objects
+        self._spinner.start()
+        self._tasks.start(
+            self._slot,
+            analysis.title,
+            functools.partial(answered, identifier, dict(options), store),
+            self._on_answer,
+            self._on_failure,
+        )
+
+    def forget(self) -> None:
+        """Stop computing; the next `ask` computes anew."""
+        self._tasks.cancel(self._slot)
+        self._asked = ()
+        self._settle()
+
+    def emphasise(self, emphasis: Emphasis) -> None:
+        """Emphasise what is highlighted in the figure that is shown."""
+        if not emphasis:
+            self.figure_view.set_emphasis(None)
+            return
+
+        def of(origin: Origin) -> np.ndarray | None:
+            return emphasis.of(origin)
+
+        self.figure_view.set_emphasis(of)
+
+    def _on_answer(self, answer: Answer) -> None:
+        self._settle()
+        self.answer = answer
+        self._stack.setCurrentWidget(self.figure_view)
+        self.figure_view.show_spec(answer.figure)
+        if self._workspace.session.highlight is not None:
+            self.emphasise(self._workspace.now.emphasis)
+        self.answered.emit(answer)
+
+    def _on_failure(self, error: Exception) -> None:
+        self._settle()
+        self.answer = None
+        if isinstance(error, RunglassError):
+            what, remedy = error.what, error.remedy
+        else:
+            what, remedy = f"{type(error).__name__}: {error}", "This is a fault of the analysis; please report it."
+        can_map = isinstance(error, SchemaError) or "map" in remedy.lower()
+        self._error.set_content(what, remedy, button="Map columns…" if can_map else "")
+        self._stack.setCurrentWidget(self._error)
+        self.answered.emit(None)
+
+    def _settle(self) -> None:
+        self._spinner.stop()
+        self._bar.hide()
+        self.figure_view.set_stale(False)
+
+    def _on_spinner_timeout(self) -> None:
+        self._bar.setRange(0, 0)
+        self._bar.show()
+        self.figure_view.set_stale(True)
+
+    def _on_tasks_changed(self) -> None:
+        if self._bar.isVisible():
+            for state in self._tasks.running:
+                if state.slot == self._slot and state.total:
+                    self._bar.setRange(0, state.total)
+                    self._bar.setValue(state.done)
+
+    def _on_figure_clicked(self, clause: Clause | None, add: bool) -> None:
+        self._workspace.highlight(clause, mode="or" if add else "replace", origin=self)
+
+    def _on_figure_brushed(self, clause: Clause, mode: str) -> None:
+        self._workspace.highlight(clause, mode=mode, origin=self)
+
+
+class PaneFrame(QFrame):
+    """The frame of a pane: rounded, outlined in the accent when focused, with buttons that show when the mouse is over it.
+
+    Signals
+    -------
+    focus_wanted()
+        The user clicked into the pane.
+    """
+
+    focus_wanted = Signal()
+
+    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("pane")
+        self.setProperty("focused", False)
+        self.content = content
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 8, 8)
+        layout.setSpacing(0)
+        layout.addWidget(content)
+        self._buttons = QWidget(self)
+        self._buttons.setObjectName("pane-buttons")
+        self._row = QHBoxLayout(self._buttons)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(2)
+        self._buttons.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._buttons.hide()
+
+    def add_button(self, button: QToolButton) -> None:
+        """Put a button at the right of the title line."""
+        button.setAutoRaise(True)
+        self._row.addWidget(button)
+
+    def set_focused(self, focused: bool) -> None:
+        """Show whether this pane owns the inspector."""
+        if self.property("focused") != focused:
+            self.setProperty("focused", focused)
+            self.style().unpolish(self)
+            self.style().polish(self)
+
+    def enterEvent(self, event: QEnterEvent) -> None:
+        """Show the buttons."""
+        super().enterEvent(event)
+        self._place_buttons()
+        self._buttons.show()
+        self._buttons.raise_()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        """Hide the buttons."""
+        super().leaveEvent(event)
+        self._buttons.hide()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Keep the buttons at the right of the title line."""
+        super().resizeEvent(event)
+        self._place_buttons()
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Ask for the focus."""
+        super().mousePressEvent(event)
+        self.focus_wanted.emit()
+
+    def _place_buttons(self) -> None:
+        size = self._buttons.sizeHint()
+        self._buttons.setGeometry(self.width() - size.width() - 8, 4, size.width(), size.height())
+
+
+def muted(text: str, parent: QWidget | None = None) -> QLabel:
+    """Give a label in muted ink."""
+    label = QLabel(text, parent)
+    label.setProperty("muted", True)
+    return label

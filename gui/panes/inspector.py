@@ -1,0 +1,154 @@
+"""The options of the focused pane, always visible, and the numbers it found."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from ...analysis import registry
+from ...models.errors import RunglassError
+from ...models.question import Option, choices_in
+from ...models.result import Estimate, significant
+from ..widgets.frame_table import FrameTable
+from ..widgets.option_form import OptionForm
+from ..workspace import Workspace
+from .base import Answer, muted
+
+_CARD_ANALYSES = ("curve.smooth", "curve.seed-band")
+"""Where the options of the curve cards are declared: without and with groups."""
+
+
+def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
+    """Give estimates as a table one reads: name, value, interval, unit."""
+    rows = []
+    for name, estimate in estimates.items():
+        if estimate.has_interval:
+            interval = f"{significant(estimate.low)} … {significant(estimate.high)}"
+        else:
+            interval = estimate.why_no_interval or "–"
+        rows.append({"": name, "estimate": significant(estimate.value), "interval": interval, "unit": estimate.unit})
+    frame = pd.DataFrame(rows, columns=["", "estimate", "interval", "unit"])
+    return frame.drop(columns="unit") if not frame["unit"].any() else frame
+
+
+class Inspector(QScrollArea):
+    """The right side bar.
+
+    Signals
+    -------
+    curves_changed()
+        An option of the curve cards was changed; the session has it already.
+    """
+
+    curves_changed = Signal()
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._answers: dict[str, Answer | None] = {}
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setObjectName("inspector")
+        body = QWidget(self)
+        body.setObjectName("inspector-body")
+        self.setWidget(body)
+        self._title = QLabel(body)
+        self._title.setProperty("heading", True)
+        self._asks = muted("", body)
+        self._asks.setWordWrap(True)
+        self._form = OptionForm(self._choices, body)
+        self._form.changed.connect(self._on_form_changed)
+        self._estimates = FrameTable(body)
+        self._tables = QTabWidget(body)
+        self._tables.setDocumentMode(True)
+        self._notes = muted("", body)
+        self._notes.setWordWrap(True)
+        self._notes.setTextFormat(Qt.TextFormat.PlainText)
+        self._notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(12, 10, 12, 12)
+        layout.setSpacing(8)
+        for widget in (self._title, self._asks, self._form, self._estimates, self._notes, self._tables):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        workspace.changed.connect(self._on_workspace_changed)
+        self.refresh()
+
+    def set_answer(self, key: str, answer: Answer | None) -> None:
+        """Take what a pane found; None where it could not answer."""
+        self._answers[key] = answer
+        if key == self._workspace.session.focus:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show the options and numbers of the focused pane."""
+        pane = self._workspace.pane(self._workspace.session.focus)
+        if pane is None:
+            self._show("Inspector", "Click a pane to see its options.", (), {}, None)
+        elif pane.kind == "analysis":
+            analysis = registry.analysis(pane.analysis)
+            answer = self._answers.get(pane.key)
+            self._show(analysis.title, analysis.asks, analysis.question.options(), dict(pane.question), answer)
+        else:
+            view = dataclasses.asdict(self._workspace.session.curves)
+            self._show("Learning curves", "How the curves of all cards are drawn.", self._card_options(), view, None)
+
+    def _card_options(self) -> tuple[Option, ...]:
+        """Give the options of the cards that the session keeps for all of them."""
+        analysis = registry.analysis(_CARD_ANALYSES[self._workspace.session.grouping.is_on])
+        kept = {spec.name for spec in dataclasses.fields(self._workspace.session.curves)}
+        return tuple(option for option in analysis.question.options() if option.name in kept)
+
+    def _show(
+        self, title: str, asks: str, options: tuple[Option, ...], values: dict[str, Any], answer: Answer | None
+    ) -> None:
+        self._title.setText(title)
+        self._asks.setText(asks)
+        resolved = dataclasses.asdict(answer.question) if answer is not None else {}
+        self._form.show_options(options, values, resolved)
+        self._estimates.setVisible(answer is not None and bool(answer.result.estimates))
+        self._notes.setVisible(answer is not None)
+        self._tables.setVisible(answer is not None and bool(answer.result.tables))
+        if answer is None:
+            return
+        self._estimates.show_frame(estimate_rows(dict(answer.result.estimates)))
+        self._estimates.fit_height(14)
+        self._notes.setText("\n".join([answer.result.summary(), *answer.result.notes]))
+        while self._tables.count():
+            page = self._tables.widget(0)
+            self._tables.removeTab(0)
+            if page is not None:
+                page.deleteLater()
+        for name, frame in answer.result.tables.items():
+            table = FrameTable(self._tables)
+            table.show_frame(frame)
+            self._tables.addTab(table, name.replace("_", " "))
+        self._tables.setMinimumHeight(220)
+
+    def _choices(self, choices: str) -> list[str]:
+        return choices_in(self._workspace.now.kept, choices)
+
+    def _on_form_changed(self, name: str, value: object) -> None:
+        pane = self._workspace.pane(self._workspace.session.focus)
+        if pane is None:
+            return
+        if pane.kind == "analysis":
+            question = registry.analysis(pane.analysis).question
+            known = {option.name: option for option in question.options()}
+            try:
+                known[name].checked(value)
+            except RunglassError:
+                return  # the form shows it in red
+            self._workspace.change_question(pane.key, origin=self, **{name: value})
+        else:
+            curves = dataclasses.replace(self._workspace.session.curves, **{name: value})  # type: ignore[arg-type]
+            self._workspace.change(origin=self, gesture=f"curves:{name}", curves=curves)
+            self.curves_changed.emit()
+
+    def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
+        if fields & {"focus", "grouping"} or (origin is not self and fields & {"panes", "curves"}):
+            self.refresh()

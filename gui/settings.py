@@ -1,0 +1,74 @@
+"""What the app remembers between two starts, for this user on this machine: recent folders, theme, geometry.
+
+What belongs to a piece of work is in its session file, not here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path, user_state_path
+from PySide6.QtCore import QByteArray, QSettings
+
+_MOST_RECENT = 12
+
+
+class Settings:
+    """Remembered values, kept in an INI file of the user.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The file; by default in the user's configuration folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or user_config_path("runglass", appauthor=False) / "runglass.ini"
+        self._values = QSettings(str(self._path), QSettings.Format.IniFormat)
+
+    @property
+    def recent(self) -> list[str]:
+        """What was opened last, newest first; what is gone is left out."""
+        stored: Any = self._values.value("recent", [])
+        paths = [stored] if isinstance(stored, str) else [str(path) for path in stored or []]
+        return [path for path in paths if Path(path).exists()]
+
+    def add_recent(self, path: str) -> None:
+        """Remember that something was opened."""
+        self._values.setValue("recent", [path, *(p for p in self.recent if p != path)][:_MOST_RECENT])
+
+    @property
+    def theme(self) -> str:
+        """``system``, ``light`` or ``dark``."""
+        value = str(self._values.value("theme", "system"))
+        return value if value in ("system", "light", "dark") else "system"
+
+    @theme.setter
+    def theme(self, name: str) -> None:
+        self._values.setValue("theme", name)
+
+    @property
+    def geometry(self) -> QByteArray | None:
+        """Size and place of the window."""
+        value = self._values.value("geometry")
+        return value if isinstance(value, QByteArray) else None
+
+    @geometry.setter
+    def geometry(self, value: QByteArray) -> None:
+        self._values.setValue("geometry", value)
+
+    @property
+    def docks(self) -> QByteArray | None:
+        """Arrangement of the side bars."""
+        value = self._values.value("docks")
+        return value if isinstance(value, QByteArray) else None
+
+    @docks.setter
+    def docks(self, value: QByteArray) -> None:
+        self._values.setValue("docks", value)
+
+
+def autosave_path() -> Path:
+    """Give the file the current session is kept in, so that a crash loses nothing."""
+    return user_state_path("runglass", appauthor=False) / "last_session.json"
