@@ -1,8 +1,8 @@
 """What can be asked: a frozen value whose fields are the options.
 
 A `Question` is the saved pane, the key of the cache, the provenance line and the arguments of the command line, all in
-one: it is hashable and goes to JSON and back. Its fields carry what a form needs (help, unit, bounds, choices), so that no
-analysis has GUI code of its own.
+one: it is hashable and goes to JSON and back. Its fields carry what a form needs (help, unit, bounds, choices), so that
+no analysis has GUI code of its own.
 
 Writing one::
 
@@ -53,8 +53,10 @@ def option(
     low, high : float, optional
         Bounds, both included.
     choices : str
-        Where the values on offer come from: ``tags``, ``columns of TABLE``, ``numbers of TABLE`` (numeric columns) or
-        ``TABLE.COLUMN`` (the values of a column). Fixed choices are a `Literal` type instead.
+        Where the values on offer come from: ``tags``, ``x axes`` (step, relative, wall and the tags), ``columns of
+        TABLE``,
+        ``numbers of TABLE`` (numeric columns) or ``TABLE.COLUMN`` (the values of a column); several with ``|`` between.
+        Fixed choices are a `Literal` type instead.
     advanced : bool
         Whether a form may fold it away.
     """
@@ -249,8 +251,12 @@ def choices_in(store: RunStore, choices: str) -> list[str]:
     """
     if not choices:
         return []
+    if "|" in choices:
+        return list(dict.fromkeys(value for part in choices.split("|") for value in choices_in(store, part)))
     if choices == "tags":
         return list(store.tags())
+    if choices == "x axes":
+        return ["step", "relative", "wall", *store.tags()]
     kind, _, table = choices.partition(" of ")
     if table:
         columns = store.columns(table)
@@ -266,7 +272,8 @@ def choices_in(store: RunStore, choices: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """The catalogue entry of an analysis: all that the window, the command line and the documentation make themselves from.
+    """The catalogue entry of an analysis: all that the window, the command line and the documentation make themselves
+    from.
 
     Attributes
     ----------
