@@ -115,7 +115,7 @@ class _Editor(QWidget):
         layout.setSpacing(2)
         words = option.name.replace("_", " ")
         self.name_label = QLabel(f"{words} ({option.unit})" if option.unit else words, self)
-        self.name_label.setProperty("muted", True)
+        self.name_label.setProperty("role", "caption")
         layout.addWidget(self.name_label)
 
     def put(self, editor: QWidget) -> None:

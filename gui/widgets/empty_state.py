@@ -1,0 +1,69 @@
+"""What stands where there is nothing to show: why, and what can be done about it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+_WIDEST = 420
+
+
+class EmptyState(QWidget):
+    """One sentence, what to do about it in muted ink, and at most one button.
+
+    Parameters
+    ----------
+    what : str
+        The sentence.
+    remedy : str
+        A second, muted one.
+    button : str
+        Text of the button; none where empty.
+
+    Signals
+    -------
+    button_clicked()
+        The user took the offer.
+    """
+
+    button_clicked = Signal()
+
+    def __init__(self, what: str, remedy: str = "", *, button: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._what = QLabel(self)
+        self._remedy = QLabel(self)
+        self._remedy.setProperty("role", "muted")
+        for label in (self._what, self._remedy):
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            label.setWordWrap(True)
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            label.setMaximumWidth(_WIDEST)
+            label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+        self._button = QPushButton(self)
+        self._button.clicked.connect(self.button_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 12, 16, 12)
+        layout.setSpacing(4)
+        layout.addStretch(2)
+        for label in (self._what, self._remedy):
+            # Centred by alignment they would take their narrowest width: stretch on both sides keeps them wide.
+            layout.addWidget(label)
+        layout.addSpacing(8)
+        layout.addWidget(self._button, 0, Qt.AlignmentFlag.AlignHCenter)
+        layout.addStretch(3)
+        self.set_content(what, remedy, button=button)
+
+    @property
+    def text(self) -> str:
+        """All that is said."""
+        return " ".join(label.text() for label in (self._what, self._remedy) if label.text())
+
+    def set_content(self, what: str, remedy: str = "", *, button: str = "") -> None:
+        """Say something else."""
+        self._what.setText(what)
+        self._remedy.setText(remedy)
+        self._remedy.setVisible(bool(remedy))
+        self._button.setText(button)
+        self._button.setVisible(bool(button))
+        self.setAccessibleName(self.text)
