@@ -1,11 +1,12 @@
 """Intervals and tests that every analysis shares: closed forms where they hold, seeded resampling elsewhere.
 
-A bootstrap is written once, as a function of *how often each unit was drawn*: whatever can be computed with weights (a mean, a
-binned score, a weighted fit) needs no copy of its data. Draws come in blocks that an `Engine` spreads over processes; each
-block makes its own generator from the seed and its number, so that serial and parallel answers are equal to the last bit.
+A bootstrap is written once, as a function of *how often each unit was drawn*: whatever can be computed with weights (a
+mean, a binned score, a weighted fit) needs no copy of its data. Draws come in blocks that an `Engine` spreads over
+processes; each block makes its own generator from the seed and its number, so that serial and parallel answers are
+equal to the last bit.
 
-Below about ten units the percentile bootstrap covers too little (74, 84 and 90 % instead of 95 at n = 3, 5 and 10 Gaussian
-values): use `t_interval` or an exact interval there.
+Below about ten units the percentile bootstrap covers too little (74, 84 and 90 % instead of 95 at n = 3, 5 and 10
+Gaussian values): use `t_interval` or an exact interval there.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ class Interval(NamedTuple):
 
     low: np.ndarray | float
     high: np.ndarray | float
-
-
-# -- closed forms ---------------------------------------------------------------------------------------------------------
 
 
 def t_quantile(level: float, df: np.ndarray | float) -> np.ndarray:
@@ -66,7 +64,9 @@ def t_test(mean: float, standard_error: float, df: float, at: float = 0.0) -> tu
 
 
 def sd_interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """Give the interval of a standard deviation of Gaussian `values`, shape (n,), from the chi-square law of its square."""
+    """Give the interval of a standard deviation of Gaussian `values`, shape (n,), from the chi-square law of its
+    square.
+    """
     from scipy.special import chdtri
 
     n = len(values)
@@ -110,7 +110,8 @@ def wilson(successes: np.ndarray | float, n: np.ndarray | float, level: float = 
 def mcnemar_exact(b: int, c: int) -> float:
     """Give the exact two-sided p of McNemar's test for discordant counts `b` and `c`; 1 where there are none.
 
-    The discordant pairs are Binomial(b + c, 1/2) where neither side is better (McNemar 1947; exact form of Cochran 1950).
+    The discordant pairs are Binomial(b + c, 1/2) where neither side is better (McNemar 1947; exact form of Cochran
+    1950).
     """
     from scipy.special import bdtr
 
@@ -136,9 +137,6 @@ def p_of_draws(beyond: int, draws: int) -> float:
     Phipson and Smyth (2010), *Permutation p-values should never be zero*.
     """
     return (beyond + 1) / (draws + 1)
-
-
-# -- resampling -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +197,8 @@ def bootstrap(
     Parameters
     ----------
     statistic : callable
-        Takes counts, shape (k, units): how often each unit was drawn in k resamples; gives an array whose first axis is k. For
-        an engine of several processes it is a function of a module, or a `functools.partial` of one.
+        Takes counts, shape (k, units): how often each unit was drawn in k resamples; gives an array whose first axis is
+        k. For an engine of several processes it is a function of a module, or a `functools.partial` of one.
     units : int or ndarray of int, shape (units,)
         How many units there are; or, where equal units are held together, how many each stands for.
     strata : ndarray, shape (units,), optional

@@ -1,0 +1,384 @@
+"""``curve.smooth``: learning curves, smoothed at full resolution, along any x axis.
+
+Display only: nothing is estimated. The default is TensorBoard's debiased moving average, number for number. Smoothing
+by distance along x ('half-life', 'mean', 'gaussian') looks the same whatever the logging stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from ...models.engine import LOCAL, Engine
+from ...models.figure import Axis, EdgeMarks, FigureSpec, Keys, Line, Mark, Panel
+from ...models.progress import Progress, quiet
+from ...models.question import Analysis, Need, Question, option
+from ...models.result import Result, significant
+from ...models.store import RunStore
+from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
+
+
+def ema(y: np.ndarray, weight: float) -> np.ndarray:
+    """Give TensorBoard's debiased exponential moving average.
+
+    ``last = weight * last + (1 - weight) * y``, given as ``last / (1 - weight**n)`` with n the number of finite values
+    so far. Values that are not finite pass through and do not count; a constant series is given back as it is.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n,)
+    weight : float
+        In [0, 1).
+
+    Notes
+    -----
+    TensorBoard, ``tensorboard/webapp/widgets/line_chart_v2/data_transformer.ts`` and ``vz_line_chart.ts``
+    (``resmoothDataset``). The adjusted average of pandas is the same sum, computed in one pass.
+    """
+    finite = np.isfinite(y)
+    if not len(y) or weight <= 0 or (finite.all() and (y == y[0]).all()):
+        return np.array(y, float)
+    numbers = pd.Series(np.where(finite, y, np.nan))
+    means = numbers.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
+    return np.where(finite, means, y)
+
+
+def half_life_average(x: np.ndarray, y: np.ndarray, half_life: float) -> np.ndarray:
+    """Give the moving average whose memory halves every `half_life` of x, whatever the stride.
+
+    ``rho = 2**(-(x[t] - x[t-1]) / half_life)``, ``out[t] = rho * out[t-1] + (1 - rho) * y[t]``, started at the first
+    finite value. A stride k times as long turns rho into ``rho**k`` (curve.smooth of the catalogue). It lags by about
+    1.44 half-lives.
+    """
+    out = np.array(y, float)
+    finite = np.flatnonzero(np.isfinite(y))
+    if not len(finite):
+        return out
+    kept = np.exp2(-np.abs(np.diff(x[finite])) / half_life).tolist()
+    values = y[finite].tolist()
+    last = values[0]
+    smoothed = [last]
+    for rho, value in zip(kept, values[1:], strict=True):
+        last = value + rho * (last - value)
+        smoothed.append(last)
+    out[finite] = smoothed
+    return out
+
+
+def centred_mean(x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
+    """Give the mean of the finite values within ``width / 2`` of each x, on both sides."""
+    out = np.array(y, float)
+    finite = np.flatnonzero(np.isfinite(y))
+    if not len(finite):
+        return out
+    order = finite[np.argsort(x[finite], kind="stable")]
+    places = x[order]
+    middle = float(np.mean(y[order]))  # the running sum then stays small, and so does its rounding
+    sums = np.concatenate([[0.0], np.cumsum(y[order] - middle)])
+    low = np.searchsorted(places, places - width / 2, side="left")
+    high = np.searchsorted(places, places + width / 2, side="right")
+    out[order] = middle + (sums[high] - sums[low]) / (high - low)
+    return out
+
+
+def gaussian_mean(x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
+    """Give the mean of the finite values weighted by a Gaussian of their distance in x, with standard deviation
+    `width`.
+
+    The Nadaraya-Watson estimate (1964), summed on a grid of a twentieth of the width: its error is below a thousandth
+    of the range of the values. Four standard deviations are summed.
+    """
+    out = np.array(y, float)
+    finite = np.isfinite(y)
+    places, values = x[finite], y[finite]
+    span = float(np.ptp(places)) if len(places) else 0.0
+    if span == 0:
+        out[finite] = values.mean() if len(values) else values
+        return out
+    cell = max(width / 20, span / 1_000_000)
+    at = (places - places.min()) / cell
+    left = at.astype(np.int64)
+    share = at - left
+    cells = int(left.max()) + 2
+    middle = float(values.mean())
+    reach = int(np.ceil(4 * width / cell))
+    if reach == 0:
+        return out
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * cell / width) ** 2)
+
+    def spread(weights: np.ndarray) -> np.ndarray:
+        binned = np.bincount(left, weights * (1 - share), cells) + np.bincount(left + 1, weights * share, cells)
+        smooth = np.convolve(binned, kernel)[reach : reach + cells]
+        return np.asarray(smooth[left] * (1 - share) + smooth[left + 1] * share)
+
+    out[finite] = middle + spread(values - middle) / spread(np.ones(len(values)))
+    return out
+
+
+def smoothed(curve: Aligned, smoother: str, weight: float, width: float) -> np.ndarray:
+    """Give the smoothed y of a curve, shape (n,), each monotonic piece on its own."""
+    out = np.array(curve.y, float)
+    for piece in curve.pieces():
+        x, y = curve.x[piece], curve.y[piece]
+        match smoother:
+            case "ema":
+                out[piece] = ema(y, weight)
+            case "half-life":
+                out[piece] = half_life_average(x, y, width)
+            case "mean":
+                out[piece] = centred_mean(x, y, width)
+            case "gaussian":
+                out[piece] = gaussian_mean(x, y, width)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothCurve:
+    """A run's curve, raw and smoothed.
+
+    Attributes
+    ----------
+    raw : Aligned
+        As logged, along the chosen x.
+    smooth : ndarray, shape (n,)
+        The smoothed y.
+    """
+
+    raw: Aligned
+    smooth: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothCurves(Result):
+    """Curves of one tag.
+
+    Attributes
+    ----------
+    curves : tuple of SmoothCurve
+        One a run, in the order of discovery.
+    tag, x : str
+        What is drawn along what.
+    method : str
+        Smoother and parameter, in words; empty where nothing was smoothed.
+    """
+
+    curves: tuple[SmoothCurve, ...]
+    tag: str
+    x: str
+    method: str
+
+    def summary(self) -> str:
+        """Give the answer in one sentence."""
+        smoothing = f"smoothed by {self.method}" if self.method else "as logged"
+        return f"{self.tag} of {_counted(len(self.curves), 'run')} along {self.x}, {smoothing}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothQuestion(Question):
+    """What do the curves look like without the noise of logging, on a common axis?"""
+
+    needs: ClassVar = (Need("scalars"),)
+
+    tag: str = option("", help="metric to draw; empty takes the most useful one", choices="tags")
+    smoother: Literal["ema", "half-life", "mean", "gaussian", "none"] = option(
+        "ema", help="how curves are smoothed; ema is TensorBoard's"
+    )
+    weight: float = option(0.6, help="weight of the past in 'ema'", low=0.0, high=0.999)
+    width: float | None = option(
+        None,
+        help="half-life, window or standard deviation of the other smoothers; 2 % of the x range if none",
+        unit="x",
+        low=0.0,
+    )
+    x: str = option("", help="step, relative, wall, or a tag such as tokens or epoch", choices="x axes")
+    log_x: bool = option(False, help="logarithmic x axis")
+    log_y: bool = option(False, help="logarithmic y axis")
+    tight_y: bool = option(False, help="y range from the 5th to the 95th percentile")
+    runs: tuple[str, ...] = option(
+        (), help="keys of the runs to draw; empty draws all that are kept", choices="runs.run"
+    )
+
+    def resolved(self, store: RunStore) -> Self:
+        """Fill in the tag, the x axis and the width."""
+        tag = self.tag or default_tag(store)
+        x = self.x or default_x(store, tag)
+        width = self.width
+        if width is None and self.smoother in ("half-life", "mean", "gaussian") and tag in store.tags():
+            width = 0.02 * max(float(np.ptp(curve.x)) for curve in aligned(store, tag, x, self.runs) if len(curve.x))
+        return replace(self, tag=tag, x=x, width=width)
+
+    def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> SmoothCurves:
+        """Smooth every run's curve at full resolution."""
+        asked = self.resolved(store)
+        found = aligned(store, asked.tag, asked.x, asked.runs)
+        drawn = [curve for curve in found if len(curve.x)]
+        width = asked.width or 1.0  # a single point has no x range
+        curves = []
+        for number, curve in enumerate(drawn):
+            progress(number, len(drawn), "smoothing")
+            curves.append(SmoothCurve(curve, smoothed(curve, asked.smoother, asked.weight, width)))
+        unit = {"relative": "s", "wall": "s"}.get(asked.x, asked.x)
+        method = {
+            "ema": f"debiased EMA, weight {asked.weight:g}" if asked.weight else "",
+            "half-life": f"EMA with a half-life of {significant(width, 3)} {unit}",
+            "mean": f"centred mean over {significant(width, 3)} {unit}",
+            "gaussian": f"Gaussian of {significant(width, 3)} {unit}",
+            "none": "",
+        }[asked.smoother]
+        return SmoothCurves(
+            curves=tuple(curves),
+            tag=asked.tag,
+            x=asked.x,
+            method=method,
+            tables={"runs": _table(curves)},
+            notes=tuple(_notes(asked, found, curves, method)),
+        )
+
+
+def _table(curves: list[SmoothCurve]) -> pd.DataFrame:
+    rows = []
+    for curve in curves:
+        y = curve.raw.y
+        finite = y[np.isfinite(y)]
+        rows.append(
+            {
+                "run": curve.raw.run.key,
+                "name": curve.raw.run.name,
+                "points": len(y),
+                "non_finite": len(y) - len(finite),
+                "restarts": len(curve.raw.starts) - 1,
+                "last": y[-1],
+                "last_smoothed": curve.smooth[-1],
+                "min": finite.min() if len(finite) else np.nan,
+                "max": finite.max() if len(finite) else np.nan,
+                "first_x": curve.raw.x[0],
+                "last_x": curve.raw.x[-1],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _notes(asked: SmoothQuestion, found: list[Aligned], curves: list[SmoothCurve], method: str) -> list[str]:
+    notes = ["Display only: nothing is estimated, so there are no intervals."]
+    if method:
+        notes.append(
+            f"Smoothed at full resolution by {method}; crossings and minima are to be read from the raw values."
+        )
+    if len(found) > len(curves):
+        notes.append(f"{_counted(len(found) - len(curves), 'run')} left out: no value of {asked.x!r} at any step.")
+    if lost := sum(curve.raw.without_x for curve in curves):
+        notes.append(f"{_counted(lost, 'point')} left out: {asked.x!r} was not logged on both sides of their step.")
+    resumed = [curve for curve in curves if len(curve.raw.starts) > 1]
+    if resumed:
+        notes.append(
+            f"{_counted(len(resumed), 'run')} went back to an earlier step: split there, each piece smoothed on its own."
+        )
+    if bad := sum(int(np.count_nonzero(~np.isfinite(curve.raw.y))) for curve in curves):
+        notes.append(f"{_counted(bad, 'value')} NaN or infinite: marked at the edge, not smoothed.")
+    return notes
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("s" if n != 1 else "")
+
+
+def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
+    """Draw every run's smoothed curve over its faint raw one; what an axis cannot show is at its edge."""
+    longest = max(float(curve.raw.x.max()) for curve in result.curves)
+    axis, unit = axis_along(result.x, longest, log=question.log_x)
+    hidden = 0
+    marks: list[Mark] = []
+    tops: list[Mark] = []
+    for curve in result.curves:
+        raw, run = curve.raw, curve.raw.run
+        key, hue, origin = f"{run.key}/{result.tag}", f"c{run.ordinal}", Keys("run", (run.key,))
+        x = raw.broken(raw.x / unit)
+        off = np.zeros(len(x), dtype=bool)
+        if axis.scale == "log":
+            off |= x <= 0
+        values = raw.broken(raw.y)
+        if question.log_y:
+            off |= values <= 0
+        hidden += int(np.count_nonzero(off))
+        shown = np.where(off, np.nan, np.where(np.isfinite(values), values, np.nan))
+        if result.method:
+            smooth = raw.broken(curve.smooth)
+            smooth = np.where(off | ~np.isfinite(smooth), np.nan, smooth)
+            marks.append(Line(key=f"{key}/raw", x=x, y=shown, hue=hue, opacity=0.25, origin=origin, faint_of=key))
+            tops.append(Line(key=key, x=x, y=smooth, hue=hue, label=run.name, origin=origin))
+        else:
+            tops.append(Line(key=key, x=x, y=shown, hue=hue, label=run.name, origin=origin))
+        tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
+    low, high = _tight(question, [mark for mark in tops if isinstance(mark, Line)])
+    y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", low=low, high=high, column=result.tag)
+    said = [_counted(len(result.curves), "run")]
+    if result.method:
+        said.append(result.method)
+    if question.tight_y:
+        said.append("y from the 5th to the 95th percentile")
+    if hidden:
+        said.append(f"{_counted(hidden, 'point')} not above 0 cannot be drawn on a log axis")
+    panel = Panel(key="curves", x=axis, y=y_axis, marks=(*marks, *tops))
+    return FigureSpec(title=result.tag, subtitle=", ".join(said), panels=(panel,), caption=_caption(result))
+
+
+def _edges(key: str, hue: str, origin: Keys, x: np.ndarray, y: np.ndarray, axis: Axis) -> list[EdgeMarks]:
+    kinds: tuple[tuple[str, Literal["top", "bottom"], np.ndarray], ...] = (
+        ("NaN", "bottom", np.isnan(y)),
+        ("+inf", "top", y == np.inf),
+        ("-inf", "bottom", y == -np.inf),
+    )
+    drawable = x > 0 if axis.scale == "log" else np.ones(len(x), dtype=bool)
+    return [
+        EdgeMarks(key=f"{key}/{what}", x=x[mask & drawable], edge=edge, hue=hue, what=what, origin=origin)
+        for what, edge, mask in kinds
+        if (mask & drawable).any()
+    ]
+
+
+def _tight(question: SmoothQuestion, lines: list[Line]) -> tuple[float | None, float | None]:
+    """Give limits from the 5th to the 95th percentile of what is drawn, with a little air."""
+    if not question.tight_y:
+        return None, None
+    drawn = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+    if not len(drawn):
+        return None, None
+    low, high = np.percentile(drawn, [5, 95])
+    if low == high:
+        return None, None
+    if question.log_y:
+        air = (high / low) ** 0.05
+        return float(low / air), float(high * air)
+    air = 0.05 * (high - low)
+    return float(low - air), float(high + air)
+
+
+def _caption(result: SmoothCurves) -> str:
+    how = f" Bold: {result.method}; faint: as logged." if result.method else " Values as logged."
+    return f"{result.tag} against {result.x}, {_counted(len(result.curves), 'run')}.{how}"
+
+
+ANALYSIS = Analysis(
+    id="curve.smooth",
+    title="Learning curves",
+    asks="What do the curves look like without the noise of logging, on a common axis?",
+    question=SmoothQuestion,
+    figure=figure,
+    sources=(
+        "TensorBoard, line_chart_v2: debiased exponential moving average",
+        "Busbridge et al. (2023), How to Scale Your EMA: rho to the power k for a stride k times as long",
+        "Nadaraya (1964) and Watson (1964): kernel regression",
+    ),
+    definition="""\
+`ema`: $m_t = w\\,m_{t-1} + (1-w)\\,y_t$, drawn as $m_t/(1-w^n)$, n the finite values so far; a constant series is
+unchanged.
+`half-life`: $\\rho_t = 2^{-(x_t-x_{t-1})/h}$, $m_t=\\rho_t m_{t-1}+(1-\\rho_t)y_t$: the same for every logging stride.
+`mean`: mean within half a width on both sides. `gaussian`: weights by a Gaussian of the distance along x.
+
+Smoothing happens at full resolution, before any thinning for the screen, and on each piece of a resumed run by itself.
+Display only: no interval. An EMA lags (by about 1.44 half-lives), so crossings and minima are read from raw values.
+""",
+)
