@@ -1,0 +1,86 @@
+"""What was appended to a text file since it was last read.
+
+A log that is being written is read again and again. Each time only the new bytes are read, up to the last line that has its
+end; a file that is no longer the one that was read (rewritten, truncated, replaced) is noticed by two short checksums: one
+over its beginning, one over the bytes just before the place where reading goes on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .errors import ReadError
+
+BLOCK_BYTES = 32 << 20
+MAX_LINE_BYTES = 16 << 20
+
+_HEAD_BYTES = 1024
+_TAIL_BYTES = 64
+
+Marks = tuple[int, int]
+"""Checksums of the beginning of a file and of the bytes before a place in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines of a file.
+
+    Attributes
+    ----------
+    data : bytes
+        The lines; each has its end, but for a last one that the file does not end.
+    end : int
+        Place in the file behind them.
+    """
+
+    data: bytes
+    end: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last line has its end: one that has none may still be being written."""
+        return self.data.endswith(b"\n")
+
+
+def marks(file: BinaryIO, end: int) -> Marks:
+    """Give what identifies the part of a file before `end`."""
+    file.seek(0)
+    head = zlib.crc32(file.read(min(end, _HEAD_BYTES)))
+    file.seek(max(0, end - _TAIL_BYTES))
+    return head, zlib.crc32(file.read(min(end, _TAIL_BYTES)))
+
+
+def continues(file: BinaryIO, size: int, end: int, known: Marks) -> bool:
+    """Whether a file of `size` bytes still begins with what was read of it up to `end`."""
+    return size >= end and marks(file, end) == known
+
+
+def lines(file: BinaryIO, start: int, size: int, block_bytes: int = BLOCK_BYTES) -> Iterator[Lines]:
+    """Give the lines between two places of a file, many at a time.
+
+    A last line without its end comes alone.
+
+    Raises
+    ------
+    ReadError
+        When a line is longer than 16 MiB: no log has such lines, and reading on would fill the memory.
+    """
+    file.seek(start)
+    place, rest = start, b""
+    while place < size:
+        data = file.read(min(block_bytes, size - place))
+        if not data:
+            break  # it shrank while it was read
+        place += len(data)
+        data = rest + data
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if len(rest) > MAX_LINE_BYTES:
+            raise ReadError(f"It has a line of more than {MAX_LINE_BYTES >> 20} MiB, so it is no log.")
+        if cut:
+            yield Lines(data[:cut], place - len(rest))
+    if rest:
+        yield Lines(rest, place)
