@@ -6,6 +6,7 @@ so that a folder with its session can be moved. The data itself is never in here
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -322,7 +323,8 @@ def save(session: Session, path: Path) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise SessionError(f"The session could not be saved: {error.strerror}.", remedy="Save it elsewhere.") from error
 
 

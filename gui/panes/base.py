@@ -13,6 +13,7 @@ A highlight never computes anything: the figure on screen is emphasised in place
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +84,14 @@ def answered(identifier: str, options: dict[str, Any], store: RunStore, progress
     return Answer(analysis, question, result, analysis.figure(question, result), store)
 
 
-def data_key(store: RunStore, inputs: tuple[str, ...]) -> tuple[object, ...]:
-    """Give a value that changes when something an analysis with these inputs reads changes."""
-    key: tuple[object, ...] = (
-        store.filter,
-        store.maps,
-        tuple(store.sources.values()) and tuple(map(id, store.sources.values())),
-    )
+def data_key(store: RunStore, inputs: tuple[str, ...], options: Mapping[str, Any]) -> tuple[object, ...]:
+    """Give a value that changes when something an analysis with these inputs and options reads changes."""
+    key: tuple[object, ...] = (store.filter, store.maps)
+    if set(inputs) <= {RUNS.name, SCALARS.name} and options.get("runs"):
+        # Curves of some runs: what other runs do while they are being read does not matter.
+        runs = (store.runs.get(name) for name in options["runs"])
+        return key + tuple(id(run.curves) for run in runs if run is not None)
+    key += (tuple(map(id, store.sources.values())),)
     if RUNS.name in inputs or SCALARS.name in inputs:
         key += (tuple(map(id, store.runs.values())), id(store.folder_configs))
     return key
@@ -162,7 +164,7 @@ class QuestionView(QWidget):
         """Show the answer to a question on the data that is kept now; nothing is computed when it is shown already."""
         store = self._workspace.now.kept
         analysis = registry.analysis(identifier)
-        asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs))
+        asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs, options))
         if asked == self._asked:
             return
         self._asked = asked
@@ -251,7 +253,7 @@ class PaneFrame(QFrame):
 
     def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setObjectName("pane")
+        self.setProperty("role", "pane")
         self.setProperty("focused", False)
         self.content = content
         layout = QVBoxLayout(self)
@@ -308,5 +310,5 @@ class PaneFrame(QFrame):
 def muted(text: str, parent: QWidget | None = None) -> QLabel:
     """Give a label in muted ink."""
     label = QLabel(text, parent)
-    label.setProperty("muted", True)
+    label.setProperty("role", "muted")
     return label

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pandas as pd
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from ...analysis import registry
@@ -36,15 +36,7 @@ def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
 
 
 class Inspector(QScrollArea):
-    """The right side bar.
-
-    Signals
-    -------
-    curves_changed()
-        An option of the curve cards was changed; the session has it already.
-    """
-
-    curves_changed = Signal()
+    """The right side bar."""
 
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -52,12 +44,11 @@ class Inspector(QScrollArea):
         self._answers: dict[str, Answer | None] = {}
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setObjectName("inspector")
         body = QWidget(self)
-        body.setObjectName("inspector-body")
+        body.setProperty("role", "side")
         self.setWidget(body)
         self._title = QLabel(body)
-        self._title.setProperty("heading", True)
+        self._title.setProperty("role", "title")
         self._asks = muted("", body)
         self._asks.setWordWrap(True)
         self._form = OptionForm(self._choices, body)
@@ -147,7 +138,6 @@ class Inspector(QScrollArea):
         else:
             curves = dataclasses.replace(self._workspace.session.curves, **{name: value})  # type: ignore[arg-type]
             self._workspace.change(origin=self, gesture=f"curves:{name}", curves=curves)
-            self.curves_changed.emit()
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
         if fields & {"focus", "grouping"} or (origin is not self and fields & {"panes", "curves"}):

@@ -1,0 +1,850 @@
+"""The window: what stands where, and the actions of menus, tool bar and keyboard.
+
+It joins panes that do not know one another. It decides nothing about data: gestures become changes of the session,
+which everyone hears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication, QKeySequence
+from PySide6.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QMainWindow,
+    QMenu,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
+    QToolBar,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..analysis import registry
+from ..models import session as sessions
+from ..models.errors import ExpressionError, RunglassError
+from ..models.expression import parse
+from ..models.selection import EVERYTHING, Everything, Holds, is_in
+from ..models.session import Pane, Session
+from ..models.store import RunStore
+from ..resources import demo_folder
+from .feed import Feed
+from .pane_area import PaneArea
+from .panes.analysis import AnalysisPane
+from .panes.ask import AskDialog
+from .panes.base import Answer
+from .panes.curves import CurvesPane, current_answer
+from .panes.export import ExportDialog
+from .panes.inspector import Inspector
+from .panes.items import ItemsPane
+from .panes.mapper import ColumnMapperDialog
+from .panes.problems import ProblemsPane
+from .panes.runs import RunsPane
+from .settings import Settings
+from .tasks import TaskRunner
+from .theme import appearance, icon
+from .widgets.empty_state import EmptyState
+from .widgets.message_bar import MessageBar
+from .workspace import Workspace
+
+_log = logging.getLogger(__name__)
+
+_AUTOSAVE_MS = 2_000
+_LAYOUT_VERSION = 1
+
+
+class MainWindow(QMainWindow):
+    """The main window of Runglass.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is remembered between two starts.
+    session : Session, optional
+        What to show at first.
+    """
+
+    def __init__(self, settings: Settings, session: Session | None = None, *, autosave: Path | None = None) -> None:
+        super().__init__()
+        self._settings = settings
+        self._autosave = autosave
+        self._session_path: Path | None = None
+        self.tasks = TaskRunner(self)
+        self.workspace = Workspace(session or Session(theme=settings.theme), RunStore(), self)  # type: ignore[arg-type]
+        self.feed = Feed(self.workspace, self.tasks, self)
+        self.setWindowTitle("Runglass")
+        self.setAcceptDrops(True)
+        self.setDockOptions(QMainWindow.DockOption.AnimatedDocks)
+        appearance().apply(self.workspace.session.theme)
+
+        self._build_middle()
+        self._build_sides()
+        self._build_actions()
+        self._build_tool_bar()
+        self._build_status_bar()
+        self._connect()
+        self.resize(1440, 900)
+        if settings.geometry is not None:
+            self.restoreGeometry(settings.geometry)
+        if settings.docks is not None:
+            self.restoreState(settings.docks, _LAYOUT_VERSION)
+        self._on_workspace_changed(frozenset(f.name for f in dataclasses.fields(Session)), None)
+        self._on_data_changed()
+
+    # -- building -------------------------------------------------------------------------------------------------------
+
+    def _build_middle(self) -> None:
+        self.area = PaneArea(self._make_pane, self._leave_pane, self)
+        self._welcome = EmptyState(
+            "Drop a folder of runs here, or open one.",
+            "TensorBoard event files, CSV, JSON lines, trainer states, text logs, evaluation tables are found by themselves.",
+            button="Open the demo",
+            parent=self,
+        )
+        self._welcome.button_clicked.connect(self.open_demo)
+        self._middle = QStackedWidget(self)
+        self._middle.addWidget(self._welcome)
+        self._middle.addWidget(self.area)
+        self._messages = MessageBar(self)
+        self._messages.action_clicked.connect(self._on_message_action)
+        self._message_action: Callable[[], None] | None = None
+        central = QWidget(self)
+        layout = QVBoxLayout(central)
+        layout.setContentsMargins(0, 8, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self._messages)
+        layout.addWidget(self._middle, 1)
+        self.setCentralWidget(central)
+
+    def _build_sides(self) -> None:
+        self.runs = RunsPane(self.workspace, self)
+        self.inspector = Inspector(self.workspace, self)
+        self.items = ItemsPane(self.workspace, self.tasks, self)
+        self.problems = ProblemsPane(self.workspace, self)
+        self._bottom = QTabWidget(self)
+        self._bottom.setDocumentMode(True)
+        self._bottom.addTab(self.items, "Items behind the selection")
+        self._bottom.addTab(self.problems, "Problems")
+        self._docks = {}
+        for name, title, widget, place in (
+            ("runs", "Runs", self.runs, Qt.DockWidgetArea.LeftDockWidgetArea),
+            ("inspector", "Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea),
+            ("bottom", "Items and problems", self._bottom, Qt.DockWidgetArea.BottomDockWidgetArea),
+        ):
+            dock = QDockWidget(title, self)
+            dock.setObjectName(f"side:{name}")
+            dock.setWidget(widget)
+            dock.setTitleBarWidget(QWidget(dock))
+            dock.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
+            self.addDockWidget(place, dock)
+            self._docks[name] = dock
+        self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
+        self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [290, 260], Qt.Orientation.Horizontal)
+        self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
+        self._docks["bottom"].hide()
+
+    def _action(self, text: str, slot: Callable[[], object], *keys: str, name: str = "") -> QAction:
+        action = QAction(text, self)
+        action.triggered.connect(lambda _=False: slot())
+        if keys:
+            action.setShortcuts([QKeySequence(key) for key in keys])
+        if name:
+            self._icons[action] = name
+        self.addAction(action)
+        return action
+
+    def _build_actions(self) -> None:
+        self._icons: dict[QAction, str] = {}
+        bar = self.menuBar()
+        file = bar.addMenu("&File")
+        file.addAction(self._action("Open folder…", self.choose_folder, "Ctrl+O"))
+        file.addAction(self._action("Open files…", self.choose_files, "Ctrl+Shift+O"))
+        self._recent = QMenu("Open recent", self)
+        self._recent.aboutToShow.connect(self._on_recent_about_to_show)
+        file.addMenu(self._recent)
+        file.addAction(self._action("Open the demo", self.open_demo))
+        file.addSeparator()
+        file.addAction(self._action("Open session…", self.choose_session))
+        file.addAction(self._action("Save session", self.save_session, "Ctrl+S"))
+        file.addAction(self._action("Save session as…", self.save_session_as, "Ctrl+Shift+S"))
+        file.addSeparator()
+        self._export = self._action("Export figure…", self.export_current, "Ctrl+E", name="ph.export")
+        file.addAction(self._export)
+        file.addAction(self._action("Copy figure", self.copy_current, "Ctrl+C"))
+        file.addSeparator()
+        file.addAction(self._action("Quit", self.close, "Ctrl+Q"))
+
+        edit = bar.addMenu("&Edit")
+        self._undo = self._action("Undo", self.workspace.undo, "Ctrl+Z", name="ph.arrow-u-up-left")
+        self._redo = self._action("Redo", self.workspace.redo, "Ctrl+Shift+Z", "Ctrl+Y", name="ph.arrow-u-up-right")
+        edit.addActions([self._undo, self._redo])
+        edit.addSeparator()
+        self._keep = self._action("Keep only what is highlighted", self.workspace.keep_only_highlighted)
+        edit.addAction(self._keep)
+        edit.addAction(self._action("Clear highlight", self.clear, "Esc"))
+        edit.addAction(self._action("Clear filter", lambda: self.workspace.change(filter=EVERYTHING)))
+        edit.addSeparator()
+        edit.addAction(self._action("Map columns…", self.map_columns))
+        edit.addAction(self._action("Read text logs with a pattern…", self.add_text_pattern))
+
+        ask = bar.addMenu("&Ask")
+        ask.addAction(self._action("Ask…", self.ask, "Ctrl+K"))
+        ask.addSeparator()
+        for identifier in registry.ids():
+            if identifier not in ("curve.smooth",):
+                ask.addAction(self._action(identifier, lambda identifier=identifier: self.add_analysis(identifier)))
+
+        view = bar.addMenu("&View")
+        view.addAction(self._action("Find runs", self.runs.focus_filter, "/", "Ctrl+F"))
+        view.addAction(self._action("Reset view", self._on_figure(lambda figure: figure.reset_view()), "Home"))
+        view.addAction(self._action("Log y", lambda: self._toggle_curves("log_y"), "L"))
+        view.addAction(self._action("Log x", lambda: self._toggle_curves("log_x")))
+        view.addAction(self._action("Pin the card", self.pin_current, "P"))
+        view.addAction(self._action("Look for new data", self.feed.refresh, "F5"))
+        self._follow = self._action("Follow files that grow", self.toggle_follow)
+        self._follow.setCheckable(True)
+        view.addAction(self._follow)
+        view.addSeparator()
+        for name, title, key in (
+            ("runs", "Runs", "["),
+            ("inspector", "Inspector", "]"),
+            ("bottom", "Items and problems", "Ctrl+J"),
+        ):
+            view.addAction(self._action(f"{title} side bar", lambda name=name: self._toggle_side(name), key))
+        view.addAction(self._action("Full screen", self.toggle_full_screen, "F11"))
+        view.addSeparator()
+        themes = view.addMenu("Theme")
+        for theme in ("system", "light", "dark"):
+            themes.addAction(self._action(theme.capitalize(), lambda theme=theme: self.workspace.change(theme=theme)))
+        view.addAction(self._action("Next pane", lambda: self._cycle_focus(1), "Ctrl+Tab"))
+        view.addAction(self._action("Previous pane", lambda: self._cycle_focus(-1), "Ctrl+Shift+Tab"))
+        view.addAction(self._action("Close pane", self.close_current, "Ctrl+W"))
+        view.addAction(self._action("Curves", self.show_curves))
+        for key, by in (("Left", -1), ("Right", 1), ("Shift+Left", -10), ("Shift+Right", 10)):
+            self._action(f"Step cursor {by:+d}", lambda by=by: self._step_cursor(by), f"Ctrl+Alt+{key}")
+
+        help_menu = bar.addMenu("&Help")
+        help_menu.addAction(self._action("Keyboard and mouse", self.show_help, "?", "F1"))
+        help_menu.addAction(self._action("About Runglass", self.show_about))
+
+    def _build_tool_bar(self) -> None:
+        bar = QToolBar("Main", self)
+        bar.setObjectName("main-tool-bar")
+        bar.setMovable(False)
+        name = QLabel("Runglass", bar)
+        name.setProperty("role", "title")
+        bar.addWidget(name)
+        open_button = QPushButton("Open…", bar)
+        open_button.clicked.connect(self.choose_folder)
+        bar.addWidget(open_button)
+        ask_button = QPushButton("Ask…  Ctrl K", bar)
+        ask_button.clicked.connect(self.ask)
+        bar.addWidget(ask_button)
+        self._filter = QLineEdit(bar)
+        self._filter.setPlaceholderText("keep only rows where …   (params > 1e6 and seed == 0)")
+        self._filter.setAccessibleName("filter")
+        self._filter.setClearButtonEnabled(True)
+        self._filter.setMinimumWidth(180)
+        self._filter.setMaximumWidth(460)
+        self._filter.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._filter.editingFinished.connect(self._on_filter_finished)
+        self._filter.textChanged.connect(self._on_filter_text_changed)
+        bar.addWidget(self._filter)
+        for action in (self._undo, self._redo):
+            button = QToolButton(bar)
+            button.setDefaultAction(action)
+            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
+            bar.addWidget(button)
+        spacer = QWidget(bar)
+        spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        bar.addWidget(spacer)
+        self._live = QLabel("", bar)
+        self._live.setProperty("role", "muted")
+        bar.addWidget(self._live)
+        export_button = QPushButton("Export…", bar)
+        export_button.setProperty("primary", True)
+        export_button.clicked.connect(self.export_current)
+        bar.addWidget(export_button)
+        self.addToolBar(bar)
+
+    def _build_status_bar(self) -> None:
+        bar = self.statusBar()
+        bar.setSizeGripEnabled(False)
+        self._facts = QLabel("", bar)
+        self._facts.setProperty("role", "muted")
+        self._problem_button = QToolButton(bar)
+        self._problem_button.setAutoRaise(True)
+        self._problem_button.clicked.connect(self.show_problems)
+        self._task = QLabel("", bar)
+        self._task.setProperty("role", "muted")
+        self._task_bar = QProgressBar(bar)
+        self._task_bar.setFixedWidth(120)
+        self._task_bar.setTextVisible(False)
+        self._cancel = QToolButton(bar)
+        self._cancel.setText("cancel")
+        self._cancel.setAutoRaise(True)
+        self._cancel.clicked.connect(self._on_cancel_clicked)
+        self._highlight = QLabel("", bar)
+        self._highlight.setProperty("role", "muted")
+        bar.addWidget(self._facts)
+        bar.addWidget(self._problem_button)
+        for widget in (self._highlight, self._task, self._task_bar, self._cancel):
+            bar.addPermanentWidget(widget)
+            widget.hide()
+        self._problem_button.hide()
+        # A task that ends at once would only flicker.
+        self._task_timer = QTimer(self)
+        self._task_timer.setSingleShot(True)
+        self._task_timer.setInterval(400)
+        self._task_timer.timeout.connect(self._show_task)
+
+    def _connect(self) -> None:
+        self.workspace.changed.connect(self._on_workspace_changed)
+        self.workspace.data_changed.connect(self._on_data_changed)
+        self.workspace.history_changed.connect(self._on_history_changed)
+        self.tasks.changed.connect(self._on_tasks_changed)
+        self.feed.loaded.connect(self._on_feed_loaded)
+        self.feed.failed.connect(lambda message: self._messages.show_message(message))
+        self.feed.live_changed.connect(self._on_feed_live_changed)
+        self.runs.run_hovered.connect(self._on_run_hovered)
+        self.problems.counted.connect(self._on_problems_counted)
+        self.problems.map_wanted.connect(self.map_columns)
+        self.area.close_wanted.connect(self.workspace.close_pane)
+        self.area.export_wanted.connect(self._export_pane)
+        appearance().changed.connect(self._restyle)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._on_focus_changed)
+        self._save_timer = QTimer(self)
+        self._save_timer.setSingleShot(True)
+        self._save_timer.setInterval(_AUTOSAVE_MS)
+        self._save_timer.timeout.connect(self._on_save_timer_timeout)
+        self._restyle()
+        self._on_history_changed()
+
+    # -- panes ----------------------------------------------------------------------------------------------------------
+
+    def _make_pane(self, pane: Pane) -> QWidget:
+        if pane.kind == "curves":
+            curves = CurvesPane(self.workspace, self.tasks, self)
+            curves.export_wanted.connect(self.export)
+            curves.enlarge_wanted.connect(self._on_enlarge_wanted)
+            return curves
+        content = AnalysisPane(self.workspace, self.tasks, pane.key, self)
+        content.answered.connect(lambda answer: self._on_pane_answered(pane.key, answer))
+        content.map_wanted.connect(self.map_columns)
+        content.refresh()
+        return content
+
+    def _leave_pane(self, content: QWidget) -> None:
+        if isinstance(content, CurvesPane | AnalysisPane):
+            content.leave()
+
+    def _on_pane_answered(self, key: str, answer: Answer | None) -> None:
+        self.inspector.set_answer(key, answer)
+        if answer is not None:
+            self.area.set_title(key, answer.figure.title or answer.analysis.title, answer.figure.subtitle)
+
+    def _on_enlarge_wanted(self, identifier: str, options: dict[str, Any]) -> None:
+        key = self.workspace.free_key(f"{identifier}:{options['tag']}")
+        self.workspace.add_pane(Pane(key, "analysis", identifier, options, str(options["tag"])))
+
+    def add_analysis(self, identifier: str) -> None:
+        """Open a pane that asks a question with the options the data suggest."""
+        analysis = registry.analysis(identifier)
+        self.workspace.add_pane(Pane(self.workspace.free_key(identifier), "analysis", identifier, {}, analysis.title))
+        self.area.raise_pane(self.workspace.session.focus)
+
+    def ask(self) -> None:
+        """Let the user choose a question."""
+        dialog = AskDialog(self.workspace.now.kept, self)
+        dialog.chosen.connect(self.add_analysis)
+        dialog.exec()
+        dialog.deleteLater()
+
+    def show_curves(self) -> None:
+        """Show the learning curves, opening their pane where it was closed."""
+        if self.workspace.pane("curves") is None:
+            self.workspace.add_pane(Pane("curves", "curves"))
+        self.area.raise_pane("curves")
+
+    def close_current(self) -> None:
+        """Close the focused pane."""
+        self.workspace.close_pane(self.workspace.session.focus)
+
+    def pin_current(self) -> None:
+        """Pin the card the user touched last, or let it go."""
+        content = self.area.content("curves")
+        if isinstance(content, CurvesPane) and content.current is not None:
+            content.toggle_pin(content.current.tag)
+
+    def _cycle_focus(self, by: int) -> None:
+        keys = [pane.key for pane in self.workspace.session.panes]
+        if keys:
+            at = keys.index(self.workspace.session.focus) if self.workspace.session.focus in keys else 0
+            self.workspace.change(focus=keys[(at + by) % len(keys)])
+            self.area.raise_pane(self.workspace.session.focus)
+
+    def current_answer(self) -> Answer | None:
+        """Give what the focused pane shows; of the cards, the one touched last."""
+        content = self.area.content(self.workspace.session.focus)
+        if isinstance(content, CurvesPane):
+            return current_answer(content)
+        return content.answer if isinstance(content, AnalysisPane) else None
+
+    def _figure(self) -> Any:
+        content = self.area.content(self.workspace.session.focus)
+        if isinstance(content, CurvesPane):
+            return content.current.view.figure_view if content.current is not None else None
+        return content.view.figure_view if isinstance(content, AnalysisPane) else None
+
+    def _on_figure(self, act: Callable[[Any], object]) -> Callable[[], object]:
+        def acted() -> object:
+            figure = self._figure()
+            return act(figure) if figure is not None else None
+
+        return acted
+
+    def _step_cursor(self, by: int) -> None:
+        figure = self._figure()
+        if figure is not None:
+            figure.step_cursor(by)
+
+    def _toggle_curves(self, name: str) -> None:
+        pane = self.workspace.pane(self.workspace.session.focus)
+        if pane is not None and pane.kind == "analysis":
+            options = {option.name for option in registry.analysis(pane.analysis).question.options()}
+            if name in options:
+                self.workspace.change_question(pane.key, **{name: not pane.question.get(name, False)})
+            return
+        curves = self.workspace.session.curves
+        self.workspace.change(curves=dataclasses.replace(curves, **{name: not getattr(curves, name)}))
+        self.inspector.refresh()
+
+    # -- opening and saving ---------------------------------------------------------------------------------------------
+
+    def open(self, roots: Sequence[str]) -> None:
+        """Open folders, files or patterns in place of what is open; a session file is opened as one."""
+        if len(roots) == 1 and roots[0].endswith(".runglass.json"):
+            self.open_session(Path(roots[0]))
+            return
+        absolute = tuple(root if "://" in root else str(Path(root).absolute()) for root in roots)
+        for root in absolute:
+            self._settings.add_recent(root)
+        self.workspace.replace(dataclasses.replace(self.workspace.session, roots=absolute, ticked=None, highlight=None))
+        self.feed.open(absolute)
+
+    def open_demo(self) -> None:
+        """Open the bundled sample project."""
+        self.open([str(demo_folder())])
+
+    def open_session(self, path: Path) -> None:
+        """Open a session file with the data it names."""
+        try:
+            session = sessions.load(path)
+        except RunglassError as error:
+            self._messages.show_message(str(error))
+            return
+        self._session_path = path
+        self.workspace.replace(session)
+        self.area.arrange(session.layout)
+        self.feed.open(session.roots)
+
+    def apply_layout(self, path: Path) -> None:
+        """Take panes, options and arrangement of a session file, but not its data."""
+        try:
+            layout = sessions.load(path)
+        except RunglassError as error:
+            self._messages.show_message(str(error))
+            return
+        kept = {
+            name: getattr(layout, name)
+            for name in ("panes", "focus", "curves", "grouping", "run_columns", "maps", "theme")
+        }
+        self.workspace.replace(dataclasses.replace(self.workspace.session, **kept))
+        self.area.arrange(layout.layout)
+
+    def choose_folder(self) -> None:
+        """Let the user choose a folder to open."""
+        folder = QFileDialog.getExistingDirectory(self, "Open a folder of runs", self._start_folder())
+        if folder:
+            self.open([folder])
+
+    def choose_files(self) -> None:
+        """Let the user choose files to open."""
+        files, _ = QFileDialog.getOpenFileNames(self, "Open logs or tables", self._start_folder())
+        if files:
+            self.open(files)
+
+    def choose_session(self) -> None:
+        """Let the user choose a session file."""
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Open a session", self._start_folder(), "Sessions (*.runglass.json)"
+        )
+        if path:
+            self.open_session(Path(path))
+
+    def save_session(self) -> None:
+        """Save the session where it came from."""
+        if self._session_path is None:
+            self.save_session_as()
+        else:
+            self._save_to(self._session_path)
+
+    def save_session_as(self) -> None:
+        """Let the user choose where to save the session."""
+        path, _ = QFileDialog.getSaveFileName(
+            self,
+            "Save the session",
+            str(Path(self._start_folder()) / "analysis.runglass.json"),
+            "Sessions (*.runglass.json)",
+        )
+        if path:
+            if not path.endswith(".runglass.json"):
+                path += ".runglass.json"
+            self._session_path = Path(path)
+            self._save_to(self._session_path)
+
+    def _save_to(self, path: Path) -> None:
+        try:
+            sessions.save(dataclasses.replace(self.workspace.session, layout=self.area.arrangement()), path)
+        except RunglassError as error:
+            self._messages.show_message(str(error))
+        else:
+            self.statusBar().showMessage(f"Saved {path.name}.", 4_000)
+
+    def _start_folder(self) -> str:
+        recent = self._settings.recent
+        return str(Path(recent[0]).parent) if recent else str(Path.home())
+
+    def _on_recent_about_to_show(self) -> None:
+        self._recent.clear()
+        for path in self._settings.recent:
+            self._recent.addAction(path, lambda path=path: self.open([path]))
+        if self._recent.isEmpty():
+            self._recent.addAction("Nothing was opened yet").setEnabled(False)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files and folders."""
+        if event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Open what was dropped."""
+        roots = [url.toLocalFile() or url.toString() for url in event.mimeData().urls()]
+        if roots:
+            event.acceptProposedAction()
+            self.open(roots)
+
+    # -- exporting ------------------------------------------------------------------------------------------------------
+
+    def export(self, answer: Answer | None) -> None:
+        """Let the user export a figure."""
+        if answer is None:
+            self._messages.show_message("There is no figure to export yet: click a card or pane that shows one.")
+            return
+        dialog = ExportDialog(answer, self.tasks, self)
+        dialog.exported.connect(lambda folder: self.statusBar().showMessage(f"Exported to {folder}.", 6_000))
+        dialog.exec()
+        dialog.deleteLater()
+
+    def export_current(self) -> None:
+        """Export the figure of the focused pane."""
+        self.export(self.current_answer())
+
+    def _export_pane(self, key: str) -> None:
+        self.workspace.change(focus=key)
+        self.export_current()
+
+    def copy_current(self) -> None:
+        """Copy the figure of the focused pane to the clipboard."""
+        figure = self._figure()
+        focused = QApplication.focusWidget()
+        if isinstance(focused, QLineEdit) and focused.hasSelectedText():
+            focused.copy()
+        elif figure is not None:
+            QGuiApplication.clipboard().setImage(figure.grab_image(2.0))
+            self.statusBar().showMessage("Copied the figure.", 3_000)
+
+    # -- columns and patterns -------------------------------------------------------------------------------------------
+
+    def map_columns(self, source: str = "") -> None:
+        """Let the user say what the columns of a table mean."""
+        sources = [source] if source else [rows.source for rows in self.workspace.now.kept.untyped]
+        sources = sources or list(self.workspace.now.all.sources)
+        if not sources:
+            self._messages.show_message("There is no table open whose columns could be mapped.")
+            return
+        dialog = ColumnMapperDialog(self.workspace, sources[0], self)
+        dialog.exec()
+        dialog.deleteLater()
+
+    # -- what changed ---------------------------------------------------------------------------------------------------
+
+    def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
+        session = self.workspace.session
+        if "theme" in fields:
+            appearance().apply(session.theme)
+            self._settings.theme = session.theme
+        if fields & {"panes", "focus"}:
+            self.area.sync(session.panes, session.focus)
+        if "follow" in fields:
+            self._follow.setChecked(session.follow)
+            self.feed.follow(session.follow)
+        if "filter" in fields:
+            self._show_filter()
+        if fields & {"highlight", "filter", "ticked"}:
+            self._show_facts()
+            self.workspace.hover(None)
+        if "highlight" in fields:
+            self._show_highlight()
+        self._save_timer.start()
+
+    def _on_data_changed(self) -> None:
+        self._middle.setCurrentWidget(self.area if self.workspace.session.roots else self._welcome)
+        self._show_facts()
+
+    def _show_facts(self) -> None:
+        now = self.workspace.now
+        if not self.workspace.session.roots:
+            self._facts.setText("")
+            return
+        runs = len(now.all.runs)
+        said = [f"{runs:,} run{'s' * (runs != 1)}", _points(now.all.points)]
+        if now.session.filter != EVERYTHING:
+            said.insert(1, f"{len(now.kept.kept_runs):,} pass the filter")
+        rows = sum(len(rows.frame) for rows in now.all.sources.values())
+        if rows:
+            said.append(f"{rows:,} table rows")
+        if self.feed.seconds:
+            said.append(f"read in {self.feed.seconds:.1f} s")
+        self._facts.setText("  ·  ".join(said))
+
+    def _show_highlight(self) -> None:
+        highlight = self.workspace.session.highlight
+        self._keep.setEnabled(highlight is not None)
+        self._highlight.setVisible(highlight is not None)
+        if highlight is not None:
+            text = str(highlight)
+            self._highlight.setText("highlighted: " + (text if len(text) < 60 else text[:57] + "…"))
+            if not self._docks["bottom"].isVisible() and highlight.columns & {"item", "confidence", "group"}:
+                self._docks["bottom"].show()
+                self._bottom.setCurrentWidget(self.items)
+
+    def _show_filter(self) -> None:
+        current = self.workspace.session.filter
+        self._filter.setText("" if isinstance(current, Everything) else str(current))
+        self._filter.setToolTip(
+            "" if isinstance(current, Everything) else f"Only rows where {current} enter computation"
+        )
+        self._mark_filter("")
+
+    def _on_filter_text_changed(self, text: str) -> None:
+        if not text and self.workspace.session.filter != EVERYTHING and not self._filter.hasFocus():
+            return
+        if not text or text == str(self.workspace.session.filter):
+            self._mark_filter("")
+            return
+        try:
+            parse(text)
+        except ExpressionError as error:
+            self._mark_filter(str(error))
+        else:
+            self._mark_filter("")
+
+    def _on_filter_finished(self) -> None:
+        text = self._filter.text().strip()
+        current = self.workspace.session.filter
+        if text == ("" if isinstance(current, Everything) else str(current)):
+            return
+        if not text:
+            self.workspace.change(filter=EVERYTHING)
+            return
+        try:
+            parse(text)
+            store = self.workspace.now.all.reading_as(self.workspace.session.maps).keeping(Holds(text))
+            unused = store.unused_clauses()
+            for table in ("runs", "predictions", "scores", "comparisons"):
+                if store.has_rows(table):
+                    store.rows(table)
+        except RunglassError as error:
+            self._mark_filter(str(error))
+            return
+        if unused:
+            self._mark_filter(f"No open table has the columns of '{unused[0]}'.")
+            return
+        self.workspace.change(filter=Holds(text))
+
+    def _mark_filter(self, error: str) -> None:
+        if bool(self._filter.property("invalid")) != bool(error):
+            self._filter.setProperty("invalid", bool(error))
+            self._filter.style().unpolish(self._filter)
+            self._filter.style().polish(self._filter)
+        if error:
+            self._filter.setToolTip(error)
+
+    def _on_history_changed(self) -> None:
+        self._undo.setEnabled(self.workspace.can_undo)
+        self._redo.setEnabled(self.workspace.can_redo)
+
+    def _on_problems_counted(self, count: int) -> None:
+        self._problem_button.setVisible(count > 0)
+        self._problem_button.setText(f"⚠ {count} problem{'s' * (count != 1)}")
+        self._bottom.setTabText(self._bottom.indexOf(self.problems), f"Problems ({count})" if count else "Problems")
+
+    def _on_run_hovered(self, key: str) -> None:
+        self.workspace.hover(is_in("run", [key]) if key else None)
+
+    def _on_feed_loaded(self) -> None:
+        self._show_facts()
+        self.statusBar().clearMessage()
+
+    def _on_feed_live_changed(self, count: int) -> None:
+        self._live.setText(f"● following {count} run{'s' * (count != 1)}" if count else "")
+
+    def _on_focus_changed(self, _old: QWidget | None, now: QWidget | None) -> None:
+        key = self.area.key_of(now)
+        if key and key != self.workspace.session.focus:
+            self.workspace.change(focus=key)
+
+    # -- tasks ----------------------------------------------------------------------------------------------------------
+
+    def _on_tasks_changed(self) -> None:
+        if not self.tasks.running:
+            self._task_timer.stop()
+            for widget in (self._task, self._task_bar, self._cancel):
+                widget.hide()
+        elif self._task.isVisible():
+            self._show_task()
+        elif not self._task_timer.isActive():
+            self._task_timer.start()
+
+    def _show_task(self) -> None:
+        running = self.tasks.running
+        if not running:
+            return
+        state = max(running, key=lambda state: state.total)
+        more = f"  (+{len(running) - 1})" if len(running) > 1 else ""
+        counted = f" {state.done:,} of {state.total:,}" if state.total else ""
+        self._task.setText(f"{state.title}{counted}{more}")
+        self._task_bar.setRange(0, state.total)
+        self._task_bar.setValue(state.done)
+        for widget in (self._task, self._task_bar, self._cancel):
+            widget.show()
+
+    def _on_cancel_clicked(self) -> None:
+        for state in self.tasks.running:
+            self.tasks.cancel(state.slot)
+
+    # -- gestures -------------------------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Clear the highlight, or leave full screen."""
+        if self.workspace.session.highlight is not None:
+            self.workspace.highlight(None)
+        elif self.isFullScreen():
+            self.toggle_full_screen()
+
+    def toggle_follow(self) -> None:
+        """Follow files that grow, or stop doing so."""
+        self.workspace.change(follow=self._follow.isChecked())
+
+    def toggle_full_screen(self) -> None:
+        """Fill the screen, or go back."""
+        if self.isFullScreen():
+            self.showNormal()
+        else:
+            self.showFullScreen()
+
+    def _toggle_side(self, name: str) -> None:
+        self._docks[name].setVisible(not self._docks[name].isVisible())
+
+    def show_problems(self) -> None:
+        """Show what could not be read."""
+        self._docks["bottom"].show()
+        self._bottom.setCurrentWidget(self.problems)
+
+    def show_help(self) -> None:
+        """Show what keyboard and mouse do."""
+        rows = []
+        for action in self.actions():
+            if action.shortcuts():
+                keys = " or ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in action.shortcuts())
+                rows.append(f"<tr><td><b>{keys}</b>&nbsp;&nbsp;</td><td>{action.text().rstrip('…')}</td></tr>")
+        mouse = (
+            ("drag", "zoom to the rectangle"),
+            ("double click", "reset the view"),
+            ("wheel", "zoom at the pointer; over an axis only that axis"),
+            ("middle drag, Space + drag", "pan"),
+            ("Shift + drag", "brush: highlight what is inside"),
+            ("click on a mark", "highlight what is behind it; Shift adds"),
+        )
+        rows += [f"<tr><td><b>{gesture}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for gesture, what in mouse]
+        box = QMessageBox(self)
+        box.setWindowTitle("Keyboard and mouse")
+        box.setTextFormat(Qt.TextFormat.RichText)
+        box.setText("<table>" + "".join(rows) + "</table>")
+        box.exec()
+        box.deleteLater()
+
+    def show_about(self) -> None:
+        """Say what this is."""
+        from .. import __version__
+
+        QMessageBox.about(
+            self, "About Runglass", f"Runglass {__version__}\n\nCurves, honest statistics, paper figures."
+        )
+
+    def _restyle(self, *_: object) -> None:
+        for action, name in self._icons.items():
+            action.setIcon(icon(name))
+
+    def _on_message_action(self) -> None:
+        if self._message_action is not None:
+            self._message_action()
+
+    # -- ending ---------------------------------------------------------------------------------------------------------
+
+    def _on_save_timer_timeout(self) -> None:
+        if self._autosave is not None and self.workspace.session.roots:
+            with contextlib.suppress(RunglassError, OSError):
+                self._autosave.parent.mkdir(parents=True, exist_ok=True)
+                sessions.save(
+                    dataclasses.replace(self.workspace.session, layout=self.area.arrangement()), self._autosave
+                )
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Remember the window and stop all work."""
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            with contextlib.suppress(RuntimeError):
+                app.focusChanged.disconnect(self._on_focus_changed)
+        self._settings.geometry = self.saveGeometry()
+        self._settings.docks = self.saveState(_LAYOUT_VERSION)
+        self._save_timer.stop()
+        self._on_save_timer_timeout()
+        self.feed.stop()
+        self.tasks.stop()
+        super().closeEvent(event)
+
+
+def _points(count: int) -> str:
+    if count >= 1_000_000:
+        return f"{count / 1e6:.1f} M points"
+    return f"{count:,} points"

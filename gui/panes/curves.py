@@ -1,0 +1,292 @@
+"""Learning curves: a grid of cards, one a tag, the most useful first.
+
+A card asks ``curve.smooth`` for the ticked runs, or ``curve.seed-band`` where runs are grouped, so that what is on screen
+is what the command line answers and what is exported. Cards that are scrolled out of sight ask nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from ...analysis import registry
+from ...models.selection import Everything
+from ...models.session import Session
+from ...models.tag_order import by_usefulness
+from ..tasks import TaskRunner
+from ..theme import icon
+from ..widgets.empty_state import EmptyState
+from ..widgets.flow_grid import FlowGrid
+from ..widgets.regex_edit import RegexEdit
+from ..workspace import Workspace
+from .base import Answer, PaneFrame, QuestionView, muted
+
+_FIELDS_THAT_REDRAW = frozenset({"curves", "grouping", "ticked", "filter", "maps"})
+_COALESCE_MS = 60
+
+
+def card_question(tag: str, session: Session, ticked: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Give the analysis and the options of the card of a tag."""
+    identifier = "curve.seed-band" if session.grouping.is_on else "curve.smooth"
+    options = {option.name for option in registry.analysis(identifier).question.options()}
+    view = {name: value for name, value in dataclasses.asdict(session.curves).items() if name in options}
+    view["tag"] = tag
+    view["runs"] = list(ticked)
+    if session.grouping.is_on:
+        name = "everything_except" if session.grouping.everything_except else "group_by"
+        view[name] = list(session.grouping.keys)
+    return identifier, {name: value for name, value in view.items() if name in options}
+
+
+class CurveCard(PaneFrame):
+    """The curves of one tag.
+
+    Signals
+    -------
+    pin_wanted(tag), export_wanted(answer), enlarge_wanted(tag)
+        What its buttons ask for.
+    """
+
+    pin_wanted = Signal(str)
+    export_wanted = Signal(object)
+    enlarge_wanted = Signal(str)
+
+    def __init__(self, workspace: Workspace, tasks: TaskRunner, tag: str, parent: QWidget | None = None) -> None:
+        self.view = QuestionView(workspace, tasks, f"card:{tag}")
+        super().__init__(self.view, parent)
+        self.tag = tag
+        self._pin = QToolButton(self)
+        self._pin.setIcon(icon("ph.push-pin"))
+        self._pin.setCheckable(True)
+        self._pin.setToolTip("Keep this card first (P)")
+        self._pin.clicked.connect(lambda: self.pin_wanted.emit(tag))
+        enlarge = QToolButton(self)
+        enlarge.setIcon(icon("ph.arrows-out-simple"))
+        enlarge.setToolTip("Open in a pane of its own")
+        enlarge.clicked.connect(lambda: self.enlarge_wanted.emit(tag))
+        export = QToolButton(self)
+        export.setIcon(icon("ph.export"))
+        export.setToolTip("Export this figure (Ctrl+E)")
+        export.clicked.connect(lambda: self.export_wanted.emit(self.view.answer))
+        for button in (self._pin, enlarge, export):
+            button.setAccessibleName(button.toolTip())
+            self.add_button(button)
+
+    def set_pinned(self, pinned: bool) -> None:
+        """Show whether the card is pinned."""
+        self._pin.setChecked(pinned)
+
+
+class CurvesPane(QWidget):
+    """A grid of curve cards with a filter over tags.
+
+    Signals
+    -------
+    export_wanted(answer)
+        The user wants to export the figure of a card.
+    enlarge_wanted(identifier, options)
+        The user wants a card as a pane of its own.
+    """
+
+    export_wanted = Signal(object)
+    enlarge_wanted = Signal(str, object)
+
+    def __init__(self, workspace: Workspace, tasks: TaskRunner, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._tasks = tasks
+        self._cards: dict[str, CurveCard] = {}
+        self._current = ""
+
+        self._filter = RegexEdit("filter tags (regex)", self)
+        self._filter.setMaximumWidth(320)
+        self._filter.pattern_changed.connect(self._on_filter_pattern_changed)
+        self._count = muted("", self)
+        self._hidden = muted("", self)
+        top = QHBoxLayout()
+        top.setContentsMargins(0, 0, 0, 0)
+        top.setSpacing(8)
+        title = QLabel("Learning curves", self)
+        title.setProperty("role", "title")
+        top.addWidget(title)
+        top.addWidget(self._count)
+        top.addStretch(1)
+        top.addWidget(self._hidden)
+        top.addWidget(self._filter)
+
+        self._grid = FlowGrid(self)
+        self._grid.visible_changed.connect(lambda _: self._schedule())
+        self._empty = EmptyState("No curves here.", parent=self)
+        self._empty.button_clicked.connect(self._on_empty_button_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 8, 0)
+        layout.setSpacing(6)
+        layout.addLayout(top)
+        layout.addWidget(self._grid, 1)
+        layout.addWidget(self._empty, 1)
+
+        # Many changes at once (a reader's batches, a dragged slider) become one round of questions.
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_COALESCE_MS)
+        self._timer.timeout.connect(self._on_timer_timeout)
+        workspace.changed.connect(self._on_workspace_changed)
+        workspace.data_changed.connect(self._schedule)
+        self._arrange()
+
+    @property
+    def cards(self) -> tuple[CurveCard, ...]:
+        """Cards in their order."""
+        return tuple(self._cards.values())
+
+    @property
+    def current(self) -> CurveCard | None:
+        """The card the user touched last, else the first."""
+        return self._cards.get(self._current) or next(iter(self._cards.values()), None)
+
+    def leave(self) -> None:
+        """Stop computing, because the pane is being closed."""
+        self._timer.stop()
+        for card in self._cards.values():
+            card.view.forget()
+
+    def focus_filter(self) -> None:
+        """Put the keyboard into the filter over tags."""
+        self._filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._filter.selectAll()
+
+    def toggle_pin(self, tag: str) -> None:
+        """Pin a card, or let it go."""
+        curves = self._workspace.session.curves
+        pinned = tuple(t for t in curves.pinned if t != tag) if tag in curves.pinned else (*curves.pinned, tag)
+        self._workspace.change(curves=dataclasses.replace(curves, pinned=pinned))
+
+    def _schedule(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_timer_timeout(self) -> None:
+        self._arrange()
+        self._ask()
+
+    def _wanted_tags(self) -> list[str]:
+        """Give the tags that have cards, in their order."""
+        session = self._workspace.session
+        runs = self._workspace.now.kept.runs
+        counts: dict[str, int] = {}
+        for key in self._workspace.now.ticked:
+            for tag, curve in runs[key].curves.items():
+                if len(curve):
+                    counts[tag] = counts.get(tag, 0) + 1
+        ordered = by_usefulness(counts, session.curves.pinned)
+        try:
+            found = re.compile(session.curves.tag_filter).search
+        except re.error:
+            return ordered
+        return [tag for tag in ordered if found(tag)]
+
+    def _arrange(self) -> None:
+        """Make the cards those that are wanted; a card that stays keeps its figure and its zoom."""
+        tags = self._wanted_tags()
+        session = self._workspace.session
+        if tags != list(self._cards):
+            for tag in set(self._cards) - set(tags):
+                card = self._cards.pop(tag)
+                card.view.forget()
+                card.hide()
+                card.deleteLater()
+            self._cards = {tag: self._cards.get(tag) or self._card(tag) for tag in tags}
+            self._grid.set_cards(list(self._cards.values()))
+        for tag, card in self._cards.items():
+            card.set_pinned(tag in session.curves.pinned)
+        self._grid.set_columns(session.curves.columns)
+        with QSignalBlocker(self._filter):
+            self._filter.set_pattern(session.curves.tag_filter)
+        total = len(self._workspace.now.kept.tags()) if not tags or session.curves.tag_filter else len(tags)
+        self._count.setText(f"{len(tags)} of {total} tags" if len(tags) != total else f"{total} tags" if total else "")
+        self._grid.setVisible(bool(tags))
+        self._empty.setVisible(not tags)
+        if not tags:
+            self._explain_empty(total)
+
+    def _explain_empty(self, total: int) -> None:
+        session = self._workspace.session
+        if session.curves.tag_filter and total:
+            self._empty.set_content("No tag matches the filter.", "", button="Clear the filter")
+        elif not isinstance(session.filter, Everything) and not self._workspace.now.kept.runs:
+            self._empty.set_content("No run passes the filter.", "", button="Clear the filter")
+        elif total:
+            self._empty.set_content(
+                "No run is ticked.", "Tick runs in the tree on the left.", button="Tick the first ten"
+            )
+        else:
+            self._empty.set_content("No learning curves in what is open.", "", button="")
+
+    def _on_empty_button_clicked(self) -> None:
+        session = self._workspace.session
+        if session.curves.tag_filter:
+            self._workspace.change(curves=dataclasses.replace(session.curves, tag_filter=""))
+        elif not isinstance(session.filter, Everything):
+            self._workspace.change(filter=Everything())
+        else:
+            self._workspace.change(ticked=None)
+
+    def _card(self, tag: str) -> CurveCard:
+        card = CurveCard(self._workspace, self._tasks, tag, self)
+        card.pin_wanted.connect(self.toggle_pin)
+        card.export_wanted.connect(self.export_wanted)
+        card.enlarge_wanted.connect(self._on_card_enlarge_wanted)
+        card.focus_wanted.connect(lambda: self._on_card_focus_wanted(tag))
+        card.view.x_cursor_moved.connect(self._on_card_cursor_moved)
+        card.view.x_range_changed.connect(lambda *where: self._on_card_range_changed(tag, *where))
+        return card
+
+    def _ask(self) -> None:
+        """Ask the cards on screen."""
+        session, ticked = self._workspace.session, self._workspace.now.ticked
+        if self.isVisible():
+            for card in self._grid.in_view:
+                assert isinstance(card, CurveCard)
+                card.view.ask(*card_question(card.tag, session, ticked))
+
+    def showEvent(self, event: Any) -> None:
+        """Ask what was not asked while hidden."""
+        super().showEvent(event)
+        self._schedule()
+
+    def _on_workspace_changed(self, fields: frozenset[str], _origin: object) -> None:
+        if fields & _FIELDS_THAT_REDRAW:
+            self._schedule()
+        if "highlight" in fields:
+            for card in self._cards.values():
+                card.view.emphasise(self._workspace.now.emphasis)
+
+    def _on_filter_pattern_changed(self, pattern: str) -> None:
+        curves = dataclasses.replace(self._workspace.session.curves, tag_filter=pattern)
+        self._workspace.change(origin=self, gesture="curves:tag_filter", curves=curves)
+
+    def _on_card_enlarge_wanted(self, tag: str) -> None:
+        self.enlarge_wanted.emit(*card_question(tag, self._workspace.session, self._workspace.now.ticked))
+
+    def _on_card_focus_wanted(self, tag: str) -> None:
+        self._current = tag
+
+    def _on_card_cursor_moved(self, column: str, x: object) -> None:
+        """Show the cursor at the same x in all cards."""
+        for card in self._cards.values():
+            card.view.figure_view.set_cursor(column, x)
+
+    def _on_card_range_changed(self, tag: str, column: str, scale: str, low: float, high: float) -> None:
+        """Zoom the other cards along; those with another column or scale stay."""
+        for other in self._cards.values():
+            if other.tag != tag:
+                other.view.figure_view.set_x_range(column, scale, low, high)
+
+
+def current_answer(pane: CurvesPane) -> Answer | None:
+    """Give what the card shows that the user touched last."""
+    return pane.current.view.answer if pane.current is not None else None

@@ -1,0 +1,147 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runglass.models.column_map import ColumnMap
+from runglass.models.selection import EVERYTHING, Between, Holds, both, is_in
+from runglass.models.store import RunStore
+from runglass.models.tables import CurvePiece, Forgotten, Problem, RunFacts, SourceRead, TableRows
+
+
+def test_that_a_configuration_gives_the_canonical_columns(store):
+    runs = store.rows("runs").set_index("name")
+    assert runs.loc["s1", "params"] == 4e6
+    assert runs["peak_lr"].tolist() == [0.1, 0.1, 0.2]
+
+
+def test_that_the_configuration_of_a_folder_describes_its_runs_and_yields_to_their_own(store):
+    small = store.rows("runs").iloc[2]
+    assert small["params"] == 1e6
+    assert small["seed"] == 0
+
+
+def test_that_a_run_whose_loss_ends_as_nan_is_diverged(store):
+    assert store.rows("runs")["status"].tolist() == ["unknown", "diverged", "unknown"]
+
+
+def test_that_levels_of_the_path_are_columns_to_group_by(store):
+    assert store.rows("runs")["path.2"].tolist() == ["big", "big", "small"]
+
+
+def test_that_wall_times_give_start_and_end(store):
+    first = store.rows("runs").iloc[0]
+    assert (first["started"], first["ended"]) == (10.0, 30.0)
+
+
+def test_that_clauses_on_runs_pick_their_curves(store):
+    kept = store.keeping(Between("params", 0, 2e6))
+    assert [run.key for run, _ in kept.curves("loss")] == ["runs/small/s0"]
+    assert kept.tags() == {"loss": 1}
+    assert set(kept.rows("scalars")["run"]) == {"runs/small/s0"}
+
+
+def test_that_a_clause_on_columns_a_table_lacks_does_not_apply_to_it(store):
+    kept = store.keeping(Holds("correct == 1"))
+    assert len(kept.rows("runs")) == 3
+    assert kept.rows("predictions")["item"].tolist() == ["a", "b", "a", "c"]
+
+
+def test_that_a_clause_no_table_has_the_columns_for_is_told(store):
+    clause = Holds("colour == 'red'")
+    assert store.keeping(both(clause, is_in("item", "a"))).unused_clauses() == (clause,)
+
+
+def test_that_scalars_are_the_curves_point_by_point(store):
+    scalars = store.rows("scalars")
+    assert len(scalars) == store.points == 9
+    acc = scalars[scalars["tag"] == "acc"]
+    assert acc["value"].tolist() == [0.1, 0.2]
+    assert acc["run"].astype(str).unique().tolist() == ["runs/big/s1"]
+
+
+def test_that_mapped_columns_make_a_table_of_runs():
+    frame = pd.DataFrame({"Model Size": [1e6, 2e6], "FLOP": [6e12, 24e12], "loss": [3.0, 2.5]})
+    store = RunStore().adding([TableRows("points.csv", "table", frame)])
+    assert [rows.source for rows in store.untyped] == ["points.csv"]
+    mapped = store.reading_as(
+        (ColumnMap((("params", "Model Size"), ("flops", "FLOP")), (("tokens", "flops/(6*params)"),)),)
+    )
+    runs = mapped.rows("runs")
+    assert runs["tokens"].tolist() == [1e6, 2e6]
+    assert runs["run"].tolist() == ["points.csv#0", "points.csv#1"]
+    assert mapped.keeping(Holds("loss < 2.7")).rows("runs")["loss"].tolist() == [2.5]
+
+
+def test_that_rows_that_do_not_fit_their_table_are_a_problem_and_the_rest_goes_on(store):
+    broken = store.adding([TableRows("bad.csv", "table", pd.DataFrame({"item": ["x"], "confidence": [12.0]}))])
+    assert len(broken.rows("predictions")) == 6
+    (problem,) = broken.table_problems
+    assert problem.source == "bad.csv"
+    assert "outside [0, 1]" in problem.what
+
+
+def test_that_problems_of_a_source_are_replaced_when_it_is_read_again():
+    store = RunStore().adding([SourceRead("f", (Problem("f", "csv", "cut off"),)), Problem("g", "", "gone")])
+    assert [problem.what for problem in store.adding([SourceRead("f")]).problems] == ["gone"]
+
+
+def test_that_forgetting_a_source_drops_its_curves_and_keeps_the_run(store):
+    after = store.adding([Forgotten("s", "csv", "It was replaced.", ("runs/big/s0",))])
+    assert not after.runs["runs/big/s0"].curves
+    assert after.runs["runs/big/s0"].config["seed"] == 0
+
+
+def test_that_a_snapshot_does_not_change_when_the_next_one_grows(store):
+    held = store.runs["runs/big/s0"].curves["loss"]
+    growing = store
+    for step in range(3, 400):
+        growing = growing.adding([CurvePiece("runs/big/s0", np.array([step]), {"loss": np.array([float(step)])})])
+    assert held.value.tolist() == [3.0, 2.0, 1.0]
+    grown = growing.runs["runs/big/s0"].curves["loss"]
+    assert grown.value.tolist() == [3.0, 2.0, 1.0, *range(3, 400)]
+    assert grown.step.tolist() == list(range(400))
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=12), st.data())
+def test_that_two_futures_of_one_curve_do_not_disturb_each_other(sizes, data):
+    store = RunStore().adding([RunFacts("r")])
+    expected: list[float] = []
+    forks = []
+    for size in sizes:
+        values = [float(len(expected) + i) for i in range(size)]
+        if expected and data.draw(st.booleans()):
+            other = store.adding([CurvePiece("r", np.arange(3), {"loss": np.full(3, -1.0)})])
+            forks.append((other, [*expected, -1.0, -1.0, -1.0]))
+        store = store.adding([CurvePiece("r", np.arange(size), {"loss": np.array(values)})])
+        expected += values
+    assert store.runs["r"].curves["loss"].value.tolist() == expected
+    for fork, values in forks:
+        assert fork.runs["r"].curves["loss"].value.tolist() == values
+
+
+def test_that_tags_logged_together_share_their_steps():
+    pieces = [CurvePiece("r", np.arange(5), {"a": np.zeros(5), "b": np.ones(5)}) for _ in range(3)]
+    curves = RunStore().adding(pieces).runs["r"].curves
+    assert curves["a"].step is curves["b"].step
+
+
+def test_that_a_store_without_data_answers_with_empty_tables():
+    empty = RunStore()
+    for table in ("runs", "scalars", "scores", "predictions", "comparisons"):
+        assert len(empty.rows(table)) == 0
+        assert not empty.has_rows(table)
+    assert empty.filter == EVERYTHING
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_that_the_order_in_which_files_are_read_decides_no_value(order):
+    events = [
+        RunFacts("a"),
+        RunFacts("b"),
+        CurvePiece("b", np.arange(2), {"x": np.array([1.0, 2.0])}),
+        CurvePiece("a", np.arange(1), {"x": np.array([5.0])}),
+    ]
+    runs = RunStore().adding(events[:2] + events[2:][::order]).runs
+    assert [(run.ordinal, run.curves["x"].value.tolist()) for run in runs.values()] == [(0, [5.0]), (1, [1.0, 2.0])]
