@@ -115,3 +115,22 @@ def significant(value: float, digits: int = 4) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def counted(n: int, what: str) -> str:
+    """Write a count with its noun: ``1 run``, ``1,204 runs``."""
+    return f"{n:,} {what}" + ("s" if n != 1 else "")
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Write a number and its interval with as many digits as the interval carries: ``3.2790 [3.2784, 3.2797]``.
+
+    Both ends are written to two significant digits of the half-width. Without an interval the number has four.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and math.isfinite(value) and high > low):
+        return significant(value)
+    half = (high - low) / 2
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    if decimals > 8 or abs(value) >= 1e6:
+        return f"{significant(value)} [{significant(low)}, {significant(high)}]"
+    return f"{value:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"

@@ -16,7 +16,7 @@ from ...models.engine import LOCAL, Engine
 from ...models.figure import Axis, EdgeMarks, FigureSpec, Keys, Line, Mark, Panel
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
-from ...models.result import Result, significant
+from ...models.result import Result, counted, significant
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
 
@@ -173,7 +173,7 @@ class SmoothCurves(Result):
     def summary(self) -> str:
         """Give the answer in one sentence."""
         smoothing = f"smoothed by {self.method}" if self.method else "as logged"
-        return f"{self.tag} of {_counted(len(self.curves), 'run')} along {self.x}, {smoothing}."
+        return f"{self.tag} of {counted(len(self.curves), 'run')} along {self.x}, {smoothing}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,21 +268,17 @@ def _notes(asked: SmoothQuestion, found: list[Aligned], curves: list[SmoothCurve
             f"Smoothed at full resolution by {method}; crossings and minima are to be read from the raw values."
         )
     if len(found) > len(curves):
-        notes.append(f"{_counted(len(found) - len(curves), 'run')} left out: no value of {asked.x!r} at any step.")
+        notes.append(f"{counted(len(found) - len(curves), 'run')} left out: no value of {asked.x!r} at any step.")
     if lost := sum(curve.raw.without_x for curve in curves):
-        notes.append(f"{_counted(lost, 'point')} left out: {asked.x!r} was not logged on both sides of their step.")
+        notes.append(f"{counted(lost, 'point')} left out: {asked.x!r} was not logged on both sides of their step.")
     resumed = [curve for curve in curves if len(curve.raw.starts) > 1]
     if resumed:
         notes.append(
-            f"{_counted(len(resumed), 'run')} went back to an earlier step: split there, each piece smoothed on its own."
+            f"{counted(len(resumed), 'run')} went back to an earlier step: split there, each piece smoothed on its own."
         )
     if bad := sum(int(np.count_nonzero(~np.isfinite(curve.raw.y))) for curve in curves):
-        notes.append(f"{_counted(bad, 'value')} NaN or infinite: marked at the edge, not smoothed.")
+        notes.append(f"{counted(bad, 'value')} NaN or infinite: marked at the edge, not smoothed.")
     return notes
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("s" if n != 1 else "")
 
 
 def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
@@ -314,13 +310,13 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
         tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
     low, high = _tight(question, [mark for mark in tops if isinstance(mark, Line)])
     y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", low=low, high=high, column=result.tag)
-    said = [_counted(len(result.curves), "run")]
+    said = [counted(len(result.curves), "run")]
     if result.method:
         said.append(result.method)
     if question.tight_y:
         said.append("y from the 5th to the 95th percentile")
     if hidden:
-        said.append(f"{_counted(hidden, 'point')} not above 0 cannot be drawn on a log axis")
+        said.append(f"{counted(hidden, 'point')} not above 0 cannot be drawn on a log axis")
     panel = Panel(key="curves", x=axis, y=y_axis, marks=(*marks, *tops))
     return FigureSpec(title=result.tag, subtitle=", ".join(said), panels=(panel,), caption=_caption(result))
 
@@ -358,7 +354,7 @@ def _tight(question: SmoothQuestion, lines: list[Line]) -> tuple[float | None, f
 
 def _caption(result: SmoothCurves) -> str:
     how = f" Bold: {result.method}; faint: as logged." if result.method else " Values as logged."
-    return f"{result.tag} against {result.x}, {_counted(len(result.curves), 'run')}.{how}"
+    return f"{result.tag} against {result.x}, {counted(len(result.curves), 'run')}.{how}"
 
 
 ANALYSIS = Analysis(
