@@ -1,0 +1,899 @@
+"""TensorBoard event files, as written by TensorFlow, PyTorch, tensorboardX, Keras and JAX (clu).
+
+All event files of a folder are one run, read in name order; a training that was resumed shows as a step that goes back. Scalars
+are read in both encodings (`simple_value`, and tensors of rank 0), every checksum is verified, and the settings and the outcome
+that the hparams plug-in logged become the configuration and the status of the run.
+
+A file is a chain of records, and a record is a small protobuf message. Millions of them are decoded without a Python step for
+each: the chain is found from the headers, whose checksum depends on nothing but the length; then records of equal length become
+the rows of a matrix, one row is decoded exactly, and all rows that have the same bytes where this one has keys and lengths are
+decoded with it. Whatever is left over is decoded exactly, one by one.
+
+The formats: ``tensorboard/data/server/tf_record.rs``, ``tensorflow/core/util/event.proto``, ``summary.proto``, ``tensor.proto``
+and ``tensorboard/plugins/hparams/plugin_data.proto``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+import pandas as pd
+
+from ..errors import ReadError
+from ..progress import Progress
+from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
+from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+CHUNK = 1 << 25
+"""Bytes read at once."""
+
+WIDEST = 512
+"""Longest record, in bytes, that is decoded together with others: those with a scalar are shorter."""
+
+FEW = 12
+"""Number of equal records below which decoding them one by one is as fast."""
+
+MOST_SHAPES = 64
+"""Number of ways records of one length may be laid out before the rest is decoded one by one."""
+
+SAME_TIME = 1e-3
+"""Seconds within which tags of one step count as logged together and share their times."""
+
+_BLOCK = 1 << 17
+"""Bytes looked at together for headers: few enough to stay in the processor's cache."""
+
+_HEADER, _FOOTER = 12, 4
+_HEAD = 64
+_MASK_DELTA = 0xA282EAD8
+_NAME = re.compile(r"tfevents\.\d")
+
+_FIXED = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "u1", 14: "bf16", 17: "<u2"} | {
+    19: "<f2",
+    22: "<u4",
+    23: "<u8",
+}
+"""How `TensorProto.tensor_content` holds a value, by `DataType`."""
+
+_PLACES = {4: "", 5: "<f4", 6: "<f8"}
+"""Fields of a `TensorProto` that hold values of fixed width; the first (`tensor_content`) those of its data type."""
+
+_VARINTS = frozenset({7, 10, 11, 13, 16, 17})
+"""Fields of a `TensorProto` that hold values as varints."""
+
+_SINGLE = frozenset({"<f4", "<f2", "bf16"})
+"""Kinds that a 32-bit float holds exactly; curves of these are kept as float32."""
+
+_STATUS: dict[int, Status] = {1: "finished", 2: "failed", 3: "running"}
+
+
+class TensorBoardReader(Reader):
+    """Reads all event files of a folder as one run."""
+
+    name = "tensorboard"
+    gathers = True
+
+    def match(self, entry: Entry) -> Match:
+        """Know event files by their name; those of the profiler hold no curves."""
+        known = _NAME.search(entry.name) is not None and not entry.name.endswith(".profile-empty")
+        return Match.YES if known and not entry.is_folder else Match.NO
+
+    def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
+        """Read all records behind `cursor`; files that changed otherwise than by growing are all read again."""
+        if cursor is not None and (why := _not_grown(source, cursor)):
+            yield Forgotten(source.relative, self.name, why, (source.run,))
+            cursor = None
+        before = cursor or Cursor()
+        consumed = dict(before.read)
+        heads: dict[str, bytes] = dict(before.state.get("heads", {}))
+        damaged: dict[str, int] = dict(before.state.get("damaged", {}))
+        ended: dict[str, str] = dict(before.state.get("ended", {}))
+
+        files, unreadable = [], {}
+        for path in source.paths:
+            try:
+                files.append(_File(path, consumed.get(str(path), 0), require_regular(path)))
+            except (OSError, ReadError) as error:
+                unreadable[path] = f"It cannot be read: {_reason(error)}"
+        done, total = 0, sum(file.size - file.at for file in files)
+        for file in files:
+            key, begun = str(file.path), file.at
+            if key not in ended:
+                try:
+                    for event in file.events(source.run):
+                        yield event
+                        progress(done + file.at - begun, total, file.path.name)
+                except OSError as error:
+                    unreadable[file.path] = f"It cannot be read: {_reason(error)}"
+                if file.fault:
+                    ended[key] = file.fault
+                damaged[key] = damaged.get(key, 0) + file.damaged
+                consumed[key] = file.at
+                if len(file.head) == _HEAD:
+                    heads.setdefault(key, file.head)
+            done += file.size - begun
+            progress(done, total, file.path.name)
+
+        for path in source.paths:
+            # Problems are said again with every read: they stand for the whole file, not for what is new.
+            for what in (
+                unreadable.get(path),
+                _counted(damaged.get(str(path), 0)),
+                ended.get(str(path)),
+            ):
+                if what:
+                    yield Problem(f"{source.relative}/{path.name}", self.name, what, source.run)
+        if cursor is None:
+            for file in files:
+                if what := file.remark():
+                    yield Problem(f"{source.relative}/{file.path.name}", self.name, what, source.run)
+        yield Cursor(consumed, {"heads": heads, "damaged": damaged, "ended": ended})
+
+
+def _counted(damaged: int) -> str:
+    if not damaged:
+        return ""
+    return f"{damaged:,} {'records are' if damaged > 1 else 'record is'} damaged and left out."
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _not_grown(source: Source, cursor: Cursor) -> str:
+    """Say what happened to the files besides growing; empty where nothing did."""
+    present = {str(path) for path in source.paths}
+    for key, size in cursor.read.items():
+        name = Path(key).name
+        if key not in present:
+            return f"{name} is gone; the run was read again."
+        try:
+            if require_regular(Path(key)) < size:
+                return f"{name} has shrunk; the run was read again."
+            head = cursor.state["heads"].get(key)
+            if head is not None:
+                with open(key, "rb") as file:
+                    if file.read(_HEAD) != head:
+                        return f"{name} was replaced; the run was read again."
+        except (OSError, ReadError):
+            return f"{name} can no longer be read; the run was read again."
+    return ""
+
+
+class _File:
+    """An event file that is being read: how far, and what was found wrong.
+
+    Attributes
+    ----------
+    at : int
+        Bytes consumed.
+    head : bytes
+        The first bytes, by which a replaced file is known.
+    damaged : int
+        Records left out.
+    fault : str
+        Why nothing behind `at` can be read; empty where it can.
+    """
+
+    def __init__(self, path: Path, at: int, size: int) -> None:
+        self.path = path
+        self.at = at
+        self.size = max(size, at)
+        self.head = b""
+        self.damaged = 0
+        self.fault = ""
+
+    def events(self, run: str) -> Iterator[Event]:
+        """Give the curves and facts of all complete records, and move on behind them."""
+        with open(self.path, "rb") as file:
+            self.head = file.read(_HEAD)
+            while self.at < self.size:
+                file.seek(self.at)
+                length = min(CHUNK, self.size - self.at)
+                buffer = np.zeros(length + 8, np.uint8)  # rows of the last records reach up to seven bytes further
+                length = file.readinto(buffer.data[:length])
+                frames = _frames(buffer, length)
+                end = frames.end
+                is_last = self.at + length >= self.size or frames.is_broken
+                stretch = _Stretch(buffer, frames.starts, frames.lengths)
+                if not is_last and end:
+                    end = stretch.cut_between_steps(end)
+                self.damaged += stretch.damaged
+                yield from stretch.events(run)
+                if not end and not is_last and self.at + frames.needs <= self.size:
+                    end = frames.needs  # longer than all that is read at once: a graph or images, no scalar
+                self.at += end
+                if frames.is_broken:
+                    self.fault = (
+                        f"It is damaged behind byte {self.at:,}: what comes before was read, the rest cannot be."
+                    )
+                    if not self.at:
+                        self.fault = "It is no event file: its first record has no valid header."
+                if is_last or not end:
+                    return
+
+    def remark(self) -> str:
+        """Say what is unusual about a file that was read for the first time, and may pass."""
+        if not self.size:
+            return "It is empty."
+        if self.at < self.size and not self.fault:
+            left = self.size - self.at
+            return f"Its last record is incomplete ({left:,} bytes): it is still being written, or was cut off."
+        return ""
+
+
+# --- checksums ---
+
+
+@functools.cache
+def _crc_tables() -> np.ndarray:
+    """Give what each byte adds to a CRC-32C, by the number of bytes behind it: shape (WIDEST + 8, 256)."""
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1)
+    tables = np.empty((WIDEST + 8, 256), np.uint32)
+    tables[0] = table
+    for behind in range(1, len(tables)):
+        tables[behind] = (tables[behind - 1] >> 8) ^ table[tables[behind - 1] & 0xFF]
+    return tables
+
+
+@functools.cache
+def _header_crcs() -> np.ndarray:
+    """Give the masked checksum of every length below 65,536."""
+    low, high = _crc_tables()[7], _crc_tables()[6]
+    return _masked(np.uint32(google_crc32c.value(bytes(8))) ^ (high[:, None] ^ low[None, :]).ravel())
+
+
+def _masked(crc: np.ndarray) -> np.ndarray:
+    return ((crc >> 15) | (crc << 17)) + np.uint32(_MASK_DELTA)
+
+
+def masked_crc(data: bytes) -> int:
+    """Give the masked CRC-32C of `data`, as records carry it."""
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def _unaligned(buffer: np.ndarray, dtype: str) -> np.ndarray:
+    """Give a view that reads a `dtype` at every byte of `buffer`."""
+    width = np.dtype(dtype).itemsize
+    return np.ndarray((len(buffer) - width + 1,), dtype, buffer, strides=(1,))
+
+
+# --- the chain of records ---
+
+
+class _Frames(NamedTuple):
+    """Complete records of a buffer: where their payloads start, how long they are, and where the last one ends.
+
+    `is_broken` says that the header behind `end` is wrong; `needs` is the size of the incomplete record there, 0 if unknown.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    end: int
+    is_broken: bool
+    needs: int
+
+
+def _frames(buffer: np.ndarray, size: int) -> _Frames:
+    """Find the records in the first `size` bytes of `buffer`.
+
+    Lengths are small, so six zero bytes in a row give away where a header may be, and its checksum decides. Headers found so
+    that follow one another without a gap are records; where there is a gap (a long record) one step is made by hand.
+    """
+    at, length = _likely_headers(buffer, size)
+    following = at + length + (_HEADER + _FOOTER)
+    gaps = np.flatnonzero(following[:-1] != at[1:]) if len(at) else np.empty(0, np.int64)
+    starts, lengths = [], []
+    here, needs, is_broken = 0, 0, False
+    while True:
+        first = int(np.searchsorted(at, here))
+        if first < len(at) and at[first] == here:
+            gap = int(np.searchsorted(gaps, first))
+            last = int(gaps[gap]) if gap < len(gaps) else len(at) - 1
+            if following[last] > size:
+                last -= 1
+            if last >= first:
+                starts.append(at[first : last + 1] + _HEADER)
+                lengths.append(length[first : last + 1])
+                here = int(following[last])
+                continue
+        if here + _HEADER > size:
+            break
+        header = buffer[here : here + _HEADER].tobytes()
+        payload, crc = struct.unpack("<QI", header)
+        if masked_crc(header[:8]) != crc:
+            is_broken = True
+            break
+        if here + _HEADER + payload + _FOOTER > size:
+            needs = _HEADER + payload + _FOOTER
+            break
+        starts.append(np.array([here + _HEADER]))
+        lengths.append(np.array([payload]))
+        here += _HEADER + payload + _FOOTER
+    none = np.empty(0, np.int64)
+    return _Frames(np.concatenate([none, *starts]), np.concatenate([none, *lengths]), here, is_broken, needs)
+
+
+def _likely_headers(buffer: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the places in `buffer` where a valid header of a record below 64 KiB stands, and the lengths these state."""
+    found = [np.empty(0, np.int64)]
+    for begin in range(0, size - _HEADER + 1, _BLOCK):
+        zero = buffer[begin : min(begin + _BLOCK + _HEADER - 1, size)] == 0
+        pair = zero[:-1] & zero[1:]
+        found.append(np.flatnonzero(pair[2:-8] & pair[4:-6] & pair[6:-4]) + begin)
+    at = np.concatenate(found)
+    length = _unaligned(buffer, "<u2")[at]
+    valid = _header_crcs()[length] == _unaligned(buffer, "<u4")[at + 8]
+    return at[valid], length[valid].astype(np.int64)
+
+
+# --- one record, exactly ---
+
+
+class _Malformed(ValueError):
+    """The bytes are no message of the kind they should be."""
+
+
+def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < end and shift < 70:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, at
+        shift += 7
+    raise _Malformed
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Give number, wire type, start, end and (for a varint) the value of each field of a message."""
+    while at < end:
+        key, at = _varint(data, at, end)
+        number, wire = key >> 3, key & 7
+        value = 0
+        start = at
+        if wire == 0:
+            value, at = _varint(data, at, end)
+        elif wire == 1:
+            at += 8
+        elif wire == 5:
+            at += 4
+        elif wire == 2:
+            length, start = _varint(data, at, end)
+            at = start + length
+        else:
+            raise _Malformed
+        if at > end:
+            raise _Malformed
+        yield number, wire, start, at, value
+
+
+@dataclass(slots=True)
+class _Scalar:
+    """A scalar in a record: where its tag lies, and its value or (with `kind`) where this lies."""
+
+    kind: str = ""
+    at: int = 0
+    number: float = 0.0
+    is_single: bool = True
+    tag: tuple[int, int] = (0, 0)
+
+    def value(self, data: bytes) -> float:
+        """Give the number."""
+        if not self.kind:
+            return self.number
+        return float(_numbers(np.frombuffer(data, np.uint8)[None], self.kind, self.at)[0])
+
+
+@dataclass(slots=True)
+class _Layout:
+    """A record decoded, and where its parts lie.
+
+    `is_plain` holds where any record with the same keys and lengths means the same; `free` are the parts that do not matter.
+    """
+
+    wall: float = 0.0
+    wall_at: int = -1
+    step: int = 0
+    step_span: tuple[int, int] = (0, 0)
+    scalars: list[_Scalar] = field(default_factory=list)
+    free: list[tuple[int, int]] = field(default_factory=list)
+    hparams: list[bytes] = field(default_factory=list)
+    is_plain: bool = True
+
+
+def _layout(data: bytes) -> _Layout:
+    """Decode the `Event` in `data`.
+
+    Raises
+    ------
+    _Malformed
+        When it is none.
+    """
+    found = _Layout()
+    for number, wire, start, end, value in _fields(data, 0, len(data)):
+        if (number, wire) == (1, 1):
+            found.is_plain &= found.wall_at < 0
+            found.wall_at = start
+            found.wall = struct.unpack_from("<d", data, start)[0]
+        elif (number, wire) == (2, 0):
+            found.is_plain &= found.step_span == (0, 0)
+            found.step_span = (start, end)
+            found.step = _signed(value)
+        elif (number, wire) == (5, 2):
+            for inner, kind, first, last, _ in _fields(data, start, end):
+                if (inner, kind) == (1, 2):
+                    _add_value(found, data, first, last)
+        elif wire == 2:
+            found.free.append((start, end))
+    return found
+
+
+def _add_value(found: _Layout, data: bytes, start: int, end: int) -> None:
+    """Add what a `Summary.Value` holds to `found`."""
+    tag = None
+    scalar: _Scalar | None = None
+    content, plugin = (0, 0), b""
+    tensors = 0
+    for number, wire, first, last, _ in _fields(data, start, end):
+        if (number, wire) == (1, 2):
+            found.is_plain &= tag is None
+            tag = (first, last)
+        elif (number, wire) == (2, 5):
+            tensors += 1
+            scalar = _Scalar("<f4", first)
+        elif (number, wire) == (8, 2):
+            tensors += 1
+            scalar = _tensor(found, data, first, last)
+        elif (number, wire) == (9, 2):
+            plugin, content = _metadata(found, data, first, last)
+        elif wire == 2:
+            scalar = None if number in (4, 5, 6) else scalar
+            found.free.append((first, last))
+    if plugin == b"hparams":
+        found.hparams.append(data[slice(*content)])
+        found.is_plain = False
+        return
+    found.free.append(content)
+    found.is_plain &= tensors < 2
+    if scalar is not None and tag is not None:
+        scalar.tag = tag
+        found.scalars.append(scalar)
+
+
+def _metadata(found: _Layout, data: bytes, start: int, end: int) -> tuple[bytes, tuple[int, int]]:
+    """Give the name of the plug-in in a `SummaryMetadata`, and where its content lies."""
+    plugin, content = b"", (0, 0)
+    for number, wire, first, last, _ in _fields(data, start, end):
+        if (number, wire) == (1, 2):
+            for inner, kind, low, high, _ in _fields(data, first, last):
+                if (inner, kind) == (1, 2):
+                    plugin = data[low:high]
+                elif (inner, kind) == (2, 2):
+                    content = (low, high)
+        elif wire == 2:
+            found.free.append((first, last))
+    return plugin, content
+
+
+def _tensor(found: _Layout, data: bytes, start: int, end: int) -> _Scalar | None:
+    """Give the value of a `TensorProto` of rank 0 that holds a number, or None."""
+    dtype, rank, seen = 0, 0, 0
+    fixed: tuple[str, int, int] | None = None
+    scalar = None
+    for number, wire, first, last, value in _fields(data, start, end):
+        if (number, wire) == (1, 0):
+            dtype = value
+        elif (number, wire) == (2, 2):
+            rank = sum(1 for inner, *_ in _fields(data, first, last) if inner in (2, 3))
+        elif number in _PLACES and wire != 0 and first < last:
+            seen += 1
+            fixed = (_PLACES[number], first, last)
+            found.free.append((first, last))
+        elif number in _VARINTS and wire in (0, 2) and (wire == 0 or first < last):
+            seen += 1
+            scalar = _Scalar(number=_whole(_varint(data, first, last)[0], number, dtype))
+        elif wire == 2:
+            found.free.append((first, last))
+    if rank or dtype not in _FIXED:
+        return None
+    kind = _FIXED[dtype]
+    if fixed is None:
+        found.is_plain = False
+        scalar = scalar or _Scalar()  # a tensor without values is zero
+        scalar.is_single = kind in _SINGLE
+        return scalar
+    found.is_plain &= seen == 1
+    kind = fixed[0] or kind
+    if fixed[1] + _width(kind) > fixed[2]:
+        return None
+    return _Scalar(kind, fixed[1], is_single=kind in _SINGLE)
+
+
+def _width(kind: str) -> int:
+    return 2 if kind == "bf16" else np.dtype(kind).itemsize
+
+
+def _whole(value: int, number: int, dtype: int) -> float:
+    """Give the number that a varint of a `TensorProto` means."""
+    if number == 13:
+        bits = np.array([value & 0xFFFF], "<u2").view(np.uint8)[None]
+        return float(_numbers(bits, "bf16" if dtype == 14 else "<f2", 0)[0])
+    return float(value if number in (16, 17) else _signed(value))
+
+
+def _numbers(rows: np.ndarray, kind: str, at: int) -> np.ndarray:
+    """Give the value of `kind` at byte `at` of every row, as float64."""
+    dtype = "<u2" if kind == "bf16" else kind
+    numbers = np.ndarray((len(rows),), dtype, rows, at, (rows.strides[0],))
+    if kind == "bf16":
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    return numbers.astype(np.float64)
+
+
+# --- many records at once ---
+
+
+class _Group(NamedTuple):
+    """Scalars of several records: the record of each, its place there, its tag, its value; whether float32 holds them."""
+
+    record: np.ndarray
+    place: int
+    tag: np.ndarray
+    value: np.ndarray
+    is_single: bool
+
+
+class _Stretch:
+    """The records of a buffer, decoded.
+
+    Parameters
+    ----------
+    buffer : ndarray of uint8, shape (n + 8,)
+        The bytes, and eight more.
+    starts, lengths : ndarray of int64, shape (records,)
+        Where the payloads are.
+    """
+
+    def __init__(self, buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
+        self.kept = len(starts)
+        self.damaged = 0
+        self._buffer = buffer
+        self._starts = starts
+        self._lengths = lengths
+        self._wall = np.zeros(len(starts))
+        self._step = np.zeros(len(starts), np.int64)
+        self._points = np.zeros(len(starts), np.int64)
+        self._is_damaged = np.zeros(len(starts), bool)
+        self._tags: dict[bytes, int] = {}
+        self._groups: list[_Group] = []
+        self._singly: list[tuple[int, int, int, float, bool]] = []
+        self._hparams: list[tuple[int, bytes]] = []
+        self._decode()
+
+    def cut_between_steps(self, end: int) -> int:
+        """Leave out the records of the last step, so that tags logged together stay together; give the new end.
+
+        `end` is where the last record ends. Nothing is left out where all records are of one step.
+        """
+        changes = np.flatnonzero(self._step[1:] != self._step[:-1])
+        if not len(changes):
+            return end
+        self.kept = int(changes[-1]) + 1
+        self.damaged = int(np.count_nonzero(self._is_damaged[: self.kept]))
+        return int(self._starts[self.kept]) - _HEADER
+
+    def events(self, run: str) -> Iterator[Event]:
+        """Give the facts and the curves."""
+        for record, content in self._hparams:
+            if record < self.kept and (facts := _hparam_facts(run, content)) is not None:
+                yield facts
+        yield from self._curves(run)
+
+    def _decode(self) -> None:
+        narrow = np.flatnonzero(self._lengths <= WIDEST)
+        for record in np.flatnonzero(self._lengths > WIDEST):
+            self._decode_one(int(record))
+        order = narrow[np.argsort(self._lengths[narrow].astype(np.uint16), kind="stable")]
+        lengths = self._lengths[order]
+        edges = np.flatnonzero(np.diff(lengths)) + 1
+        for records in np.split(order, edges):
+            if len(records):
+                self._decode_equally_long(records)
+        self.damaged = int(np.count_nonzero(self._is_damaged))
+
+    def _decode_equally_long(self, records: np.ndarray) -> None:
+        length = int(self._lengths[records[0]])
+        width = (length + 7) // 8 * 8
+        if length and len(records) >= FEW:
+            view = np.ndarray((len(self._buffer) - width + 1,), f"V{width}", self._buffer, strides=(1,))
+            words = view[self._starts[records]].view(np.uint64).reshape(len(records), -1)
+            shapes = 0
+            while len(records) >= FEW and shapes < MOST_SHAPES:
+                layout = self._plain_layout(int(records[0]), length)
+                if layout is None:
+                    self._decode_one(int(records[0]))
+                    records, words = records[1:], words[1:]
+                    continue
+                shapes += 1
+                fixed, tags = _masks(layout, length, words.shape[1])
+                change = words ^ words[0]
+                differs = np.bitwise_or.reduce(change, axis=0)
+                telling = np.flatnonzero(differs & fixed)
+                if not len(telling):
+                    self._decode_alike(layout, tags, records, words, change, differs)
+                    return
+                alike = ~_any(change[:, word] & fixed[word] for word in telling)
+                differs = np.bitwise_or.reduce(change[alike], axis=0)
+                self._decode_alike(layout, tags, records[alike], words[alike], change[alike], differs)
+                records, words = records[~alike], words[~alike]
+        for record in records:
+            self._decode_one(int(record))
+
+    def _plain_layout(self, record: int, length: int) -> _Layout | None:
+        """Give the layout of a record if others can be decoded by it."""
+        start = int(self._starts[record])
+        data = self._buffer[start : start + length].tobytes()
+        if masked_crc(data) != self._stored_crc(record, length):
+            return None
+        try:
+            layout = _layout(data)
+        except _Malformed:
+            return None
+        return layout if layout.is_plain and layout.wall_at >= 0 else None
+
+    def _decode_alike(
+        self,
+        layout: _Layout,
+        tags: list[np.ndarray],
+        records: np.ndarray,
+        words: np.ndarray,
+        change: np.ndarray,
+        differs: np.ndarray,
+    ) -> None:
+        """Decode records that are laid out like the first of them, which is sound.
+
+        Parameters
+        ----------
+        words, change : ndarray of uint64, shape (records, words)
+            The records, and the bits in which each differs from the first.
+        differs : ndarray of uint64, shape (words,)
+            The bits in which any does.
+        """
+        right = self._have_right_crc(records, change, differs)
+        if not right.all():
+            self._is_damaged[records[~right]] = True
+            records, words = records[right], words[right]
+        rows = words.view(np.uint8)
+        self._wall[records] = _numbers(rows, "<f8", layout.wall_at)
+        self._step[records] = _steps(rows, *layout.step_span)
+        self._points[records] = len(layout.scalars)
+        for place, (scalar, mask) in enumerate(zip(layout.scalars, tags, strict=True)):
+            codes = self._codes(rows, words, mask, slice(*scalar.tag))
+            values = _numbers(rows, scalar.kind, scalar.at)
+            self._groups.append(_Group(records, place, codes, values, scalar.is_single))
+
+    def _stored_crc(self, record: int, length: int) -> int:
+        at = int(self._starts[record]) + length
+        return int.from_bytes(self._buffer[at : at + _FOOTER].tobytes(), "little")
+
+    def _have_right_crc(self, records: np.ndarray, change: np.ndarray, differs: np.ndarray) -> np.ndarray:
+        """Say which records have the checksum they should: that of the first, changed by the bytes that differ from it."""
+        start, length = int(self._starts[records[0]]), int(self._lengths[records[0]])
+        changed = change.view(np.uint8)
+        first = google_crc32c.value(self._buffer[start : start + length].tobytes())
+        crc = np.full(len(records), first, np.uint32)
+        tables = _crc_tables()
+        for column in np.flatnonzero(differs.view(np.uint8)[:length]):
+            crc ^= tables[length - 1 - column][changed[:, column]]
+        stored: np.ndarray = _unaligned(self._buffer, "<u4")[self._starts[records] + length]
+        right: np.ndarray = _masked(crc) == stored
+        return right
+
+    def _codes(self, rows: np.ndarray, words: np.ndarray, mask: np.ndarray, where: slice) -> np.ndarray:
+        """Give the number of the tag of every row."""
+        touched = np.flatnonzero(mask)
+        parts = words[:, touched] & mask[touched]
+        if not len(parts) or (parts == parts[0]).all():
+            return np.full(len(rows), self._code(rows[0, where].tobytes()) if len(rows) else 0, np.int64)
+        odd = np.random.default_rng(0).integers(1, 1 << 63, len(touched), np.uint64) | np.uint64(1)
+        mixed = (parts * odd).sum(axis=1, dtype=np.uint64)
+        numbers, distinct = pd.factorize(mixed ^ (mixed >> np.uint64(29)))
+        example = np.empty(len(distinct), np.int64)
+        example[numbers[::-1]] = np.arange(len(rows) - 1, -1, -1)
+        if not (parts == parts[example][numbers]).all():  # two tags with one hash
+            return np.array([self._code(row.tobytes()) for row in rows[:, where]], np.int64)
+        return np.array([self._code(rows[row, where].tobytes()) for row in example], np.int64)[numbers]
+
+    def _code(self, tag: bytes) -> int:
+        return self._tags.setdefault(tag, len(self._tags))
+
+    def _decode_one(self, record: int) -> None:
+        start, length = int(self._starts[record]), int(self._lengths[record])
+        data = self._buffer[start : start + length].tobytes()
+        if masked_crc(data) != self._stored_crc(record, length):
+            self._is_damaged[record] = True
+            return
+        try:
+            layout = _layout(data)
+        except _Malformed:
+            self._is_damaged[record] = True
+            return
+        self._wall[record], self._step[record] = layout.wall, layout.step
+        self._points[record] = len(layout.scalars)
+        for place, scalar in enumerate(layout.scalars):
+            tag = self._code(data[slice(*scalar.tag)])
+            self._singly.append((record, place, tag, scalar.value(data), scalar.is_single))
+        self._hparams += [(record, content) for content in layout.hparams]
+
+    def _curves(self, run: str) -> Iterator[CurvePiece]:
+        """Give the points of every tag in the order of the file; tags logged together come in one piece."""
+        behind = np.cumsum(self._points)
+        count = int(behind[self.kept - 1]) if self.kept else 0
+        if not count:
+            return
+        place = behind - self._points
+        tag = np.zeros(len(self._starts) and int(behind[-1]), np.int32)
+        value = np.zeros(len(tag))
+        is_single = np.ones(len(self._tags), bool)
+        for group in self._groups:
+            at = place[group.record] + group.place
+            tag[at], value[at] = group.tag, group.value
+            if not group.is_single:
+                is_single[np.unique(group.tag)] = False
+        for single, inner, code, number, fits in self._singly:
+            tag[place[single] + inner], value[place[single] + inner] = code, number
+            is_single[code] &= fits
+        tag, value = tag[:count], value[:count]
+        record = np.repeat(np.arange(self.kept), self._points[: self.kept])
+        few = len(self._tags) <= 1 << 16
+        order = np.argsort(tag.astype(np.uint16) if few else tag, kind="stable")
+        edges = np.concatenate([[0], np.cumsum(np.bincount(tag, minlength=len(self._tags)))])
+        step, wall, value = self._step[record[order]], self._wall[record[order]], value[order]
+        together: dict[tuple[int, int, int], list[_Together]] = {}
+        for name, code in self._tags.items():
+            low, high = int(edges[code]), int(edges[code + 1])
+            if low == high:
+                continue
+            values = value[low:high].astype(np.float32 if is_single[code] else np.float64)
+            mine = _Together(step[low:high], wall[low:high], {name.decode(errors="replace"): values})
+            others = together.setdefault((high - low, int(step[low]), int(step[high - 1])), [])
+            if not any(other.took(mine) for other in others):
+                others.append(mine)
+        for others in together.values():
+            for one in others:
+                yield CurvePiece(run, one.step, one.values, one.wall)
+
+
+class _Together:
+    """Tags that have the same steps and times."""
+
+    def __init__(self, step: np.ndarray, wall: np.ndarray, values: dict[str, np.ndarray]) -> None:
+        self.step = step.copy()
+        self.wall = wall.copy()
+        self.values = values
+
+    def took(self, other: _Together) -> bool:
+        """Take the tags of `other` if they were logged together with these; with equal steps alone, share these."""
+        if not np.array_equal(self.step, other.step):
+            return False
+        if not (np.abs(self.wall - other.wall) <= SAME_TIME).all():
+            other.step = self.step
+            return False
+        self.values |= other.values
+        return True
+
+
+def _any(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Say in which places any of the arrays is not zero."""
+    every: np.ndarray = functools.reduce(np.bitwise_or, columns)
+    return every.astype(bool)
+
+
+def _masks(layout: _Layout, length: int, words: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Give the bits that must be equal in records laid out alike, and those of each tag, as 64-bit words."""
+    fixed = np.zeros(words * 8, np.uint8)
+    fixed[:length] = 0xFF
+    for start, end in layout.free:
+        fixed[start:end] = 0
+    fixed[layout.wall_at : layout.wall_at + 8] = 0
+    fixed[slice(*layout.step_span)] = 0x80  # where a varint goes on
+    tags = []
+    for scalar in layout.scalars:
+        fixed[scalar.at : scalar.at + _width(scalar.kind)] = 0
+        fixed[slice(*scalar.tag)] = 0
+        tag = np.zeros(words * 8, np.uint8)
+        tag[slice(*scalar.tag)] = 0xFF
+        tags.append(tag.view(np.uint64))
+    return fixed.view(np.uint64), tags
+
+
+def _steps(rows: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Give the varint between two bytes of every row; negative numbers take ten bytes."""
+    steps = np.zeros(len(rows), np.uint64)
+    for column in range(start, end):
+        steps |= (rows[:, column] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * (column - start))
+    return steps.view(np.int64)
+
+
+# --- hparams ---
+
+
+def _hparam_facts(run: str, content: bytes) -> RunFacts | None:
+    """Give what an `HParamsPluginData` says about the run; None where it says nothing or is none."""
+    config: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    status: Status | None = None
+    try:
+        for number, wire, start, end, _ in _fields(content, 0, len(content)):
+            if (number, wire) == (3, 2):
+                for inner, kind, first, last, _ in _fields(content, start, end):
+                    if (inner, kind) == (1, 2):
+                        key, value = _map_entry(content, first, last)
+                        config |= _flat(key, value)
+                    elif (inner, kind) == (4, 2) and first < last:
+                        config["hparams.group"] = content[first:last].decode(errors="replace")
+                    elif (inner, kind) == (5, 1):
+                        facts["started"] = struct.unpack_from("<d", content, first)[0]
+            elif (number, wire) == (4, 2):
+                for inner, kind, first, _, value in _fields(content, start, end):
+                    if (inner, kind) == (1, 0):
+                        status = _STATUS.get(value)
+                    elif (inner, kind) == (2, 1):
+                        facts["ended"] = struct.unpack_from("<d", content, first)[0]
+    except (_Malformed, RecursionError):
+        return None
+    facts = {name: value for name, value in facts.items() if value}
+    return RunFacts(run, status=status, config=config, facts=facts) if config or facts or status else None
+
+
+def _map_entry(data: bytes, start: int, end: int) -> tuple[str, Any]:
+    """Give key and value of an entry of a ``map<string, google.protobuf.Value>``."""
+    key, value = "", None
+    for number, wire, first, last, _ in _fields(data, start, end):
+        if (number, wire) == (1, 2):
+            key = data[first:last].decode(errors="replace")
+        elif (number, wire) == (2, 2):
+            value = _json_value(data, first, last)
+    return key, value
+
+
+def _json_value(data: bytes, start: int, end: int) -> Any:
+    """Give the content of a ``google.protobuf.Value``."""
+    for number, wire, first, last, value in _fields(data, start, end):
+        if (number, wire) == (2, 1):
+            real: float = struct.unpack_from("<d", data, first)[0]
+            return int(real) if real.is_integer() and abs(real) < 2**53 else real
+        if (number, wire) == (3, 2):
+            return data[first:last].decode(errors="replace")
+        if (number, wire) == (4, 0):
+            return bool(value)
+        if (number, wire) == (5, 2):
+            entries = [(low, high) for inner, _, low, high, _ in _fields(data, first, last) if inner == 1]
+            return dict(_map_entry(data, low, high) for low, high in entries)
+        if (number, wire) == (6, 2):
+            return [_json_value(data, low, high) for inner, _, low, high, _ in _fields(data, first, last) if inner == 1]
+    return None
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    """Give a setting with nested ones named by dots and lists as JSON text."""
+    if isinstance(value, dict):
+        return {name: inner for part, one in value.items() for name, inner in _flat(f"{key}.{part}", one).items()}
+    return {key: json.dumps(value) if isinstance(value, list) else value}
