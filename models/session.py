@@ -39,8 +39,8 @@ class CurveView:
         'ema' is TensorBoard's debiased average.
     weight : float
         Weight of the past in 'ema', 0 to 0.999.
-    width : float
-        Half-life in x units for 'half-life', window in points for 'mean', standard deviation in points for 'gaussian'.
+    width : float or None
+        Half-life, window or standard deviation of the other smoothers, in units of x; None takes it from the data.
     x : str
         ``step``, ``relative`` (seconds since the first point), ``wall`` or a tag.
     tight_y : bool
@@ -49,7 +49,7 @@ class CurveView:
 
     smoother: Smoother = "ema"
     weight: float = 0.6
-    width: float = 10.0
+    width: float | None = None
     x: str = "step"
     log_x: bool = False
     log_y: bool = False
@@ -279,6 +279,8 @@ def _plain(kind: type[CurveView], value: Mapping[str, Any]) -> CurveView:
                 known[spec.name] = tuple(map(_text, given))
             elif get_origin(hints[spec.name]) is Literal:
                 known[spec.name] = _one_of(given, get_args(hints[spec.name]))
+            elif default is None:
+                known[spec.name] = None if given is None else float(given)
             else:
                 known[spec.name] = type(default)(given)
     return kind(**known)
