@@ -267,7 +267,8 @@ def _pieces(run: str, data: bytes, known: _Known) -> Iterator[Event]:
                     if len(known.config) < _MOST_TEXTS:
                         known.config[key.replace("/", ".")] = _as_config(value)
                 continue
-        if is_number(flat.get(known.step)):
+        at = flat.get(known.step)
+        if is_number(at) and -np.inf < at < np.inf:
             rows.append(flat)
         elif any(is_number(value) for value in flat.values()):
             known.without_step += 1
@@ -362,7 +363,7 @@ def _numbers(cells: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _number(cell: Any) -> float | None:
     if is_number(cell):
-        return cell  # type: ignore[no-any-return]
+        return cell
     # Loggers that must write valid JSON spell out what it has no word for.
     if isinstance(cell, str) and len(cell) <= 9:
         number = as_number(cell)
