@@ -1,1 +1,1 @@
-"""Results on paper: matplotlib figures, tables, bundles and offline reports."""
+"""Figures and tables for papers. Only this package knows matplotlib."""
