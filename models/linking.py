@@ -12,7 +12,7 @@ import numpy as np
 
 from .figure import Clauses, Keys, Origin
 from .schema import SCHEMAS
-from .selection import EVERYTHING, Clause
+from .selection import EVERYTHING, Clause, IsIn
 from .store import RunStore
 
 _LOOKED_AT = ("runs", "predictions", "scores", "comparisons")
@@ -82,6 +82,8 @@ class Emphasis:
     def _names(self, column: str) -> frozenset[str] | None:
         """Give the names in a linking column that highlighted rows have, or None where no table can tell."""
         assert self._highlight is not None
+        if isinstance(self._highlight, IsIn) and self._highlight.column == column:
+            return frozenset(map(str, self._highlight.values))  # no table need be made to know these
         told = None
         for table in _LOOKED_AT:
             if column not in [c.name for c in SCHEMAS[table].columns] or not self._store.has_rows(table):
