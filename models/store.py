@@ -232,7 +232,7 @@ class RunStore:
         for rows, schema, frame in self._mapped:
             if schema is not None:
                 try:
-                    schema.check(frame)
+                    schema.check(_naming_runs(rows, frame) if schema is RUNS else frame)
                 except SchemaError as error:
                     problems.append(Problem(rows.source, rows.reader, str(error)))
         return tuple(problems)
@@ -287,11 +287,8 @@ class RunStore:
         parts = [RUNS.check(frame)] if records else []
         for rows, schema, table in self._mapped:
             if schema is RUNS:
-                named = table
-                if "run" not in table.columns:
-                    named = table.assign(run=[f"{rows.source}#{number}" for number in range(len(table))])
                 try:
-                    part = RUNS.check(named)
+                    part = RUNS.check(_naming_runs(rows, table))
                 except SchemaError:
                     continue
                 parts.append(part if "source" in part.columns else part.assign(source=rows.source))
@@ -332,6 +329,13 @@ def _repeated(names: list[str], lengths: list[int]) -> pd.Categorical:
     """Give every name as often as its length says, one code a row."""
     codes, categories = pd.factorize(np.array(names, dtype=object))
     return pd.Categorical.from_codes(np.repeat(codes, lengths), categories=pd.Index(categories))
+
+
+def _naming_runs(rows: TableRows, frame: pd.DataFrame) -> pd.DataFrame:
+    """Give a table of runs with a key for each row, by its number where the table has none."""
+    if "run" in frame.columns:
+        return frame
+    return frame.assign(run=[f"{rows.source}#{number}" for number in range(len(frame))])
 
 
 def _joined(schema: Schema, parts: list[pd.DataFrame]) -> pd.DataFrame:
