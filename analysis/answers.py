@@ -1,0 +1,93 @@
+"""What every count over the predictions table needs first: one row a question, and whether it was answered right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ..models.errors import AnalysisError
+from ..models.selection import All, AnyOf, Clause, is_in
+
+Unanswered = Literal["wrong", "dropped", "guess"]
+
+
+def unanswered(frame: pd.DataFrame) -> np.ndarray:
+    """Give, for every row, whether no answer was given; False everywhere where answers were not recorded."""
+    if "prediction" not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    return np.asarray(frame["prediction"].isna() | (frame["prediction"] == ""), dtype=bool)
+
+
+def rightness(frame: pd.DataFrame, no_answer: Unanswered = "wrong", right_from: float = 0.5) -> np.ndarray:
+    """Give, for every row, 1 where the answer is right, 0 where it is wrong, NaN where it does not count.
+
+    Parameters
+    ----------
+    no_answer : {'wrong', 'dropped', 'guess'}
+        What a row without an answer is: wrong, NaN, or worth 1 / k, with k the number of options (a column
+        ``n_options``, else the number of different labels).
+    right_from : float
+        Least value of `correct` that is right, where it is a score in between.
+
+    Raises
+    ------
+    AnalysisError
+        When there is neither `correct` nor both `prediction` and `label`.
+    """
+    blank = unanswered(frame)
+    if "correct" in frame.columns and frame["correct"].notna().any():
+        scores = frame["correct"].to_numpy(float)
+        right = np.where(np.isnan(scores), np.nan, scores >= right_from)
+    elif {"prediction", "label"} <= set(frame.columns):
+        labels = frame["label"]
+        right = np.where(labels.isna(), np.nan, (frame["prediction"] == labels).to_numpy(dtype=bool, na_value=False))
+    else:
+        raise AnalysisError(
+            "Nothing says which answers are right.",
+            remedy="Map a column onto 'correct', or onto 'prediction' and 'label'.",
+        )
+    if no_answer == "guess":
+        if "n_options" in frame.columns:
+            options = frame["n_options"].to_numpy(float)
+        elif "label" in frame.columns:
+            options = np.full(len(frame), float(frame["label"].nunique()))
+        else:
+            raise AnalysisError("A guess needs to know among how many options.", remedy="Map a column n_options.")
+        return np.where(blank, 1 / options, right)
+    return np.where(blank, 0.0 if no_answer == "wrong" else np.nan, right)
+
+
+def present(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """Give those of some columns that the rows have and that are not empty."""
+    return [name for name in columns if name in frame.columns and bool(frame[name].notna().any())]
+
+
+def refuse_repeats(frame: pd.DataFrame, key: Sequence[str], whose: str) -> None:
+    """Check that no two rows answer the same question.
+
+    Raises
+    ------
+    AnalysisError
+        Naming the first question that is answered twice.
+    """
+    repeated = frame.duplicated(list(key), keep=False)
+    if not repeated.any():
+        return
+    first = frame.loc[repeated, list(key)].iloc[0]
+    named = ", ".join(f"{name} {value}" for name, value in first.items())
+    raise AnalysisError(
+        f"{int(repeated.sum()):,} rows of {whose} answer a question more than once, first {named}.",
+        remedy="Keep one of them with a filter, or map the column that tells them apart (sample, epoch, task).",
+    )
+
+
+def clause_of_items(frame: pd.DataFrame, within: pd.DataFrame) -> Clause:
+    """Give the clause that holds for the items of some rows, among the rows `within`: with their task where those have
+    several."""
+    if "task" not in within.columns or within["task"].nunique() < 2:
+        return is_in("item", frame["item"].unique())
+    parts = frame.groupby("task")["item"].unique().items()
+    return AnyOf(tuple(All((is_in("task", (str(task),)), is_in("item", items))) for task, items in parts))
