@@ -1,0 +1,223 @@
+"""The axis beside a panel: texts of ticks and the label. The grid is the panel's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from pyqtgraph import GraphicsWidget
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter
+from PySide6.QtWidgets import QGraphicsItem, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
+
+from ...models.figure import Axis
+from ...resources import Theme
+from ..theme import CAPTION, TICK, font
+from .ticks import Ticks, ticks
+from .viewport import Viewport
+
+_GAP = 6.0
+"""Pixels between the panel and the texts of ticks."""
+
+_WIDEST = 150.0
+"""Pixels of the widest text of a category; a longer one is cut in the middle."""
+
+
+class AxisItem(GraphicsWidget):  # type: ignore[misc]
+    """One axis of a panel.
+
+    Parameters
+    ----------
+    side : {'bottom', 'left'}
+        Where it stands.
+    wheel : callable
+        Called with pixels along the axis and steps of the wheel.
+    drag : callable
+        Called with the event of a drag over the axis.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        wheel: Callable[[float, float], None],
+        drag: Callable[[object], None],
+        parent: QGraphicsItem | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._side = side
+        self._wheel, self._drag = wheel, drag
+        self._axis = Axis()
+        self._ticks = Ticks()
+        self._viewport: Viewport | None = None
+        self._theme: Theme | None = None
+        self._shows_texts = True
+        self._turned = False
+        self._texts: tuple[str, ...] = ()
+        self.setToolTip("")
+
+    def set_axis(self, axis: Axis, *, shows_texts: bool = True) -> None:
+        """Take over what the axis is.
+
+        Parameters
+        ----------
+        shows_texts : bool
+            False leaves only the grid: the axis goes on in the panel below.
+        """
+        self._axis, self._shows_texts = axis, shows_texts
+        self.update()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take a theme over."""
+        self._theme = theme
+        self.update()
+
+    @property
+    def ticks(self) -> Ticks:
+        """The ticks last laid out."""
+        return self._ticks
+
+    def measure(self, low: float, high: float, length: float) -> float:
+        """Choose ticks for a range over so many pixels, and give how broad the axis gets."""
+        if not self._shows_texts:
+            self._ticks = self._chosen(low, high, length)
+            return 4.0
+        metrics = QFontMetricsF(font(TICK))
+        self._ticks = self._chosen(low, high, length)
+        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._axis.label else 0.0
+        longest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)
+        if self._side == "left":
+            widest = min(longest, max(_WIDEST, 0.0) if self._axis.scale == "category" else longest)
+            return float(np.ceil(widest / 4) * 4) + _GAP + 4 + label
+        self._turned = self._axis.scale == "category" and self._is_crowded(metrics, low, high, length)
+        if self._turned:
+            return min(longest, _WIDEST * 0.6) * 0.75 + metrics.height() + _GAP + label
+        return metrics.height() + _GAP + label + 1
+
+    def _is_crowded(self, metrics: QFontMetricsF, low: float, high: float, length: float) -> bool:
+        room = length / max(high - low, 1e-9)
+        if len(self._ticks.at) > 1:
+            room *= self._ticks.at[1] - self._ticks.at[0]
+        return any(metrics.horizontalAdvance(text) + 6 > room for text in self._ticks.texts) and room < 110
+
+    def _chosen(self, low: float, high: float, length: float) -> Ticks:
+        metrics = QFontMetricsF(font(TICK))
+        if self._axis.scale == "category":
+            return ticks(self._axis, low, high, int(length / (metrics.height() * 1.15)))
+        if self._side == "left":
+            return ticks(self._axis, low, high, min(int(length / (metrics.height() * 3.2)), 7))
+        # As many as fit with the gap of one text between two; the widest is known after choosing.
+        room = min(int(length / 52), 9)
+        while True:
+            chosen = ticks(self._axis, low, high, room)
+            widest = max((metrics.horizontalAdvance(text) for text in chosen.texts), default=0.0)
+            fits = (len(chosen.at) - 1) * (widest + 14) <= length
+            if fits or room <= 2:
+                return chosen
+            room -= 1
+
+    def lay_out(self, viewport: Viewport) -> None:
+        """Take over where data is; the item's rectangle is set by the panel."""
+        self._viewport = viewport
+        self.update()
+
+    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+        """Paint texts and label."""
+        if self._theme is None or self._viewport is None or not self._shows_texts:
+            return
+        painter.setFont(font(TICK))
+        painter.setPen(QColor(self._theme.colour("muted")))
+        metrics = QFontMetricsF(painter.font())
+        if self._side == "left":
+            self._paint_left(painter, metrics)
+        elif self._turned:
+            self._paint_turned(painter, metrics)
+        else:
+            self._paint_bottom(painter, metrics)
+        self._paint_label(painter)
+
+    def _paint_left(self, painter: QPainter, metrics: QFontMetricsF) -> None:
+        assert self._viewport is not None
+        right = self.size().width() - _GAP
+        height = metrics.height()
+        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._axis.label else 0.0
+        for y, text in zip(self._viewport.y(self._ticks.at).tolist(), self._ticks.texts, strict=True):
+            if -1 <= y <= self._viewport.height + 1:
+                shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, right - label + 1)
+                painter.drawText(
+                    QRectF(0, y - height / 2, right, height),
+                    Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
+                    shown,
+                )
+
+    def _paint_bottom(self, painter: QPainter, metrics: QFontMetricsF) -> None:
+        assert self._viewport is not None
+        free = -1e9
+        category = self._axis.scale == "category"
+        places = self._viewport.x(self._ticks.at).tolist()
+        room = abs(places[1] - places[0]) - 6 if len(places) > 1 else self._viewport.width
+        for x, text in sorted(zip(places, self._ticks.texts, strict=True)):
+            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(room, 20)) if category else text
+            width = metrics.horizontalAdvance(shown)
+            left = x - width / 2
+            if -1 <= x <= self._viewport.width + 1 and left >= free:
+                painter.drawText(
+                    QRectF(left - 4, _GAP - 1, width + 8, metrics.height()), Qt.AlignmentFlag.AlignCenter, shown
+                )
+                free = left + width + 6
+
+    def _paint_turned(self, painter: QPainter, metrics: QFontMetricsF) -> None:
+        assert self._viewport is not None
+        for x, text in zip(self._viewport.x(self._ticks.at).tolist(), self._ticks.texts, strict=True):
+            if not -1 <= x <= self._viewport.width + 1:
+                continue
+            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, _WIDEST * 0.6)
+            painter.save()
+            painter.translate(x + metrics.height() * 0.2, _GAP)
+            painter.rotate(-45)
+            width = metrics.horizontalAdvance(shown) + 2
+            painter.drawText(
+                QRectF(-width, 0, width, metrics.height()),
+                Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop,
+                shown,
+            )
+            painter.restore()
+
+    def _paint_label(self, painter: QPainter) -> None:
+        if not self._axis.label:
+            return
+        painter.setFont(font(CAPTION))
+        metrics = QFontMetricsF(painter.font())
+        size = self.size()
+        centre = Qt.AlignmentFlag.AlignCenter
+        if self._side == "left":
+            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, size.height())
+            painter.translate(metrics.height() / 2, size.height() / 2)
+            painter.rotate(-90)
+            painter.drawText(
+                QRectF(-size.height() / 2, -metrics.height() / 2, size.height(), metrics.height()), centre, text
+            )
+        else:
+            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, size.width())
+            painter.drawText(QRectF(0, size.height() - metrics.height(), size.width(), metrics.height()), centre, text)
+
+    def boundingRect(self) -> QRectF:
+        """Give the rectangle painted on: texts at the ends stand out a little."""
+        return QRectF(-60, -12, self.size().width() + 120, self.size().height() + 24)
+
+    def shape(self) -> object:
+        """Give where the mouse finds the axis: between the ends only."""
+        from PySide6.QtGui import QPainterPath
+
+        path = QPainterPath()
+        path.addRect(QRectF(0, 0, self.size().width(), self.size().height()))
+        return path
+
+    def wheelEvent(self, event: QGraphicsSceneWheelEvent) -> None:
+        """Zoom this axis only."""
+        along = event.pos().y() if self._side == "left" else event.pos().x()
+        self._wheel(along, event.delta() / 120)
+        event.accept()
+
+    def mouseDragEvent(self, event: object) -> None:
+        """Move this axis only."""
+        self._drag(event)

@@ -1,0 +1,359 @@
+"""All lines of a panel as one thing to paint.
+
+A line is thinned out to the columns of the viewport at each zoom, so that its cost depends on the screen and not on its
+length. What was painted is kept as an image. While the window moves and painting anew would take longer than a frame, the last
+image is shown where it now belongs, and the new one is made in slices between events. Dimming all lines but some is then a
+faint copy of the image with those painted over it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+from PySide6.QtCore import QObject, QPointF, QRectF, Qt, QTimer
+from PySide6.QtGui import QColor, QImage, QPainter, QPen
+
+from ...analysis.decimate import ZoomableLine
+from ...models.figure import Line, Scale
+from ...resources import Theme
+from .emphasis import DIMMED
+from .marks import alike
+from .ticks import to_axis
+from .viewport import Viewport, polygon
+
+_FRAME = 0.012
+"""Seconds of a frame that painting curves may take."""
+
+_FAR = 20000.0
+"""Pixels beyond which a point is drawn no farther out: Qt's rasteriser counts in 16 bits."""
+
+_PIECE = 128
+"""Points stroked at once: Qt's stroker takes quadratic time on wide lines that cross themselves."""
+
+
+class _Curve:
+    """One line, ready to be thinned out."""
+
+    __slots__ = ("line", "mark")
+
+    def __init__(self, mark: Line, x_scale: Scale, y_scale: Scale) -> None:
+        self.mark = mark
+        self.line = ZoomableLine(to_axis(mark.x, x_scale), to_axis(mark.y, y_scale))
+
+
+class _Layer:
+    """An image of some curves for one viewport, whole or still being made."""
+
+    def __init__(self, viewport: Viewport, curves: Sequence[_Curve]) -> None:
+        self.viewport = viewport
+        self.curves = curves
+        self.done = 0
+        size = (math.ceil(viewport.width * viewport.ratio), math.ceil(viewport.height * viewport.ratio))
+        self.image = QImage(max(size[0], 1), max(size[1], 1), QImage.Format.Format_ARGB32_Premultiplied)
+        self.image.fill(Qt.GlobalColor.transparent)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.done == len(self.curves)
+
+    def paint_on(self, theme: Theme, seconds: float) -> None:
+        """Paint more curves until all are there or the time is over."""
+        started = perf_counter()
+        painter = QPainter(self.image)
+        try:
+            while not self.is_whole:
+                stroke(painter, self.curves[self.done], self.viewport, theme)
+                self.done += 1
+                if perf_counter() - started > seconds:
+                    break
+        finally:
+            painter.end()
+
+    def show(self, painter: QPainter, viewport: Viewport) -> None:
+        """Put the image where it belongs in `viewport`."""
+        if viewport == self.viewport:
+            painter.drawImage(
+                QRectF(0, 0, self.image.width() / viewport.ratio, self.image.height() / viewport.ratio), self.image
+            )
+        else:
+            target = viewport.place_of(self.viewport)
+            if target.width() < 50 * viewport.width and target.height() < 50 * viewport.height:
+                painter.drawImage(target, self.image)
+
+
+class Curves:
+    """The lines of a panel, with what was painted of them.
+
+    Parameters
+    ----------
+    owner : QObject
+        Whose life the timer shares.
+    repaint : callable
+        Called when there is something new to show.
+    """
+
+    def __init__(self, owner: QObject, repaint: Callable[[], None]) -> None:
+        self._repaint = repaint
+        self._curves: dict[str, _Curve] = {}
+        self._bright: frozenset[str] | None = None
+        self._all = _Stack()
+        self._chosen = _Stack()
+        self._theme: Theme | None = None
+        self._timer = QTimer(owner)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._on_timer)
+
+    def __len__(self) -> int:
+        return len(self._curves)
+
+    @property
+    def lines(self) -> list[tuple[Line, ZoomableLine]]:
+        """The lines with their data in axis units, in the order drawn."""
+        return [(curve.mark, curve.line) for curve in self._curves.values()]
+
+    def set_lines(self, marks: Sequence[Line], x_scale: Scale, y_scale: Scale, *, rescaled: bool) -> bool:
+        """Take lines over; those with the same arrays keep what was worked out for them.
+
+        Parameters
+        ----------
+        rescaled : bool
+            Whether a scale changed, so that nothing is kept.
+
+        Returns
+        -------
+        bool
+            Whether anything changed.
+        """
+        old, changed = self._curves, rescaled
+        new: dict[str, _Curve] = {}
+        # A backdrop is drawn first, whatever its place.
+        for mark in sorted(marks, key=lambda line: not line.faint_of):
+            known = None if rescaled else old.get(mark.key)
+            if known is None or known.mark.x is not mark.x or known.mark.y is not mark.y:
+                known, changed = _Curve(mark, x_scale, y_scale), True
+            elif not alike(known.mark, mark):
+                known.mark, changed = mark, True
+            new[mark.key] = known
+        changed = changed or list(old) != list(new)
+        self._curves = new
+        if changed:
+            self._all.forget_content()
+            self._chosen.forget_content()
+        return changed
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take a theme over."""
+        self._theme = theme
+        self._all.forget_content()
+        self._chosen.forget_content()
+
+    def emphasise(self, keys: frozenset[str] | None) -> None:
+        """Dim all lines but those with the given keys; None dims none."""
+        if keys != self._bright:
+            self._bright = keys
+            self._chosen.forget()
+
+    def paint(self, painter: QPainter, viewport: Viewport) -> None:
+        """Paint what is there for a viewport, and have the rest made."""
+        if not self._curves or self._theme is None:
+            return
+        seconds = _FRAME
+        if self._bright is None:
+            self._all.show(painter, viewport, list(self._curves.values()), self._theme, seconds)
+        else:
+            painter.setOpacity(DIMMED)
+            self._all.show(painter, viewport, list(self._curves.values()), self._theme, seconds)
+            painter.setOpacity(1.0)
+            chosen = [curve for key, curve in self._curves.items() if key in self._bright]
+            self._chosen.show(painter, viewport, chosen, self._theme, seconds)
+        if self._all.is_pending or self._chosen.is_pending:
+            self._timer.start(0)
+
+    def paint_one(self, painter: QPainter, key: str, viewport: Viewport) -> None:
+        """Paint one line wider, over the others."""
+        curve = self._curves.get(key)
+        if curve is not None and self._theme is not None:
+            painter.save()
+            painter.scale(1 / viewport.ratio, 1 / viewport.ratio)
+            stroke(painter, curve, viewport, self._theme, extra=1.0)
+            painter.restore()
+
+    def prepare(self, viewport: Viewport) -> None:
+        """Make all that a viewport shows, now."""
+        if self._theme is None:
+            return
+        curves = list(self._curves.values())
+        self._all.aim(viewport, curves)
+        if self._bright is not None:
+            self._chosen.aim(viewport, [curve for key, curve in self._curves.items() if key in self._bright])
+        self.finish()
+
+    def finish(self) -> None:
+        """Make all that is pending, now."""
+        self._timer.stop()
+        if self._theme is not None:
+            self._all.work(self._theme, math.inf)
+            self._chosen.work(self._theme, math.inf)
+
+    def _on_timer(self) -> None:
+        assert self._theme is not None
+        for stack in (self._all, self._chosen):
+            if stack.is_pending:
+                stack.work(self._theme, _FRAME)
+                break
+        if self._all.is_pending or self._chosen.is_pending:
+            self._timer.start(0)
+            if self._all.has_nothing_older and self._bright is None:
+                self._repaint()
+        else:
+            self._repaint()
+
+
+class _Stack:
+    """The last whole image of some curves, and the next one in the making."""
+
+    def __init__(self) -> None:
+        self._whole: _Layer | None = None
+        self._next: _Layer | None = None
+        self._stale = False
+
+    @property
+    def is_pending(self) -> bool:
+        return self._next is not None
+
+    @property
+    def has_nothing_older(self) -> bool:
+        return self._whole is None
+
+    def forget_content(self) -> None:
+        """Make anew what is shown, but show it until then."""
+        self._stale, self._next = True, None
+
+    def forget(self) -> None:
+        """Show nothing of what was made."""
+        self._whole = self._next = None
+
+    def aim(self, viewport: Viewport, curves: Sequence[_Curve]) -> bool:
+        """Begin an image for a viewport unless there is one; whether one is being made."""
+        if self._next is None or self._next.viewport != viewport:
+            if self._whole is not None and not self._stale and self._whole.viewport == viewport:
+                self._next = None
+                return False
+            self._next = _Layer(viewport, curves)
+        return True
+
+    def show(
+        self, painter: QPainter, viewport: Viewport, curves: Sequence[_Curve], theme: Theme, seconds: float
+    ) -> None:
+        if self.aim(viewport, curves):
+            self.work(theme, seconds)
+        shown = self._whole if self._whole is not None else self._next
+        if shown is not None:
+            shown.show(painter, viewport)
+
+    def work(self, theme: Theme, seconds: float) -> None:
+        if self._next is None:
+            return
+        self._next.paint_on(theme, seconds)
+        if self._next.is_whole:
+            self._whole, self._next, self._stale = self._next, None, False
+
+
+def stroke(painter: QPainter, curve: _Curve, viewport: Viewport, theme: Theme, extra: float = 0.0) -> None:
+    """Paint one line in device pixels.
+
+    Parameters
+    ----------
+    extra : float
+        Points to add to its width.
+    """
+    mark = curve.mark
+    columns = max(int(viewport.width * viewport.ratio), 1)
+    x, y = curve.line.within(viewport.left, viewport.right, columns)
+    if not len(x):
+        return
+    px, py = viewport.x(x) * viewport.ratio, viewport.y(y) * viewport.ratio
+    width = (mark.width + extra) * viewport.ratio
+    pattern = theme.pattern(theme.dash(mark.hue, mark.dash))
+    pen = QPen(_blended(theme, mark.hue, min(mark.opacity + extra, 1.0)), width)
+    pen.setCosmetic(True)
+    pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+    pen.setCapStyle(Qt.PenCapStyle.FlatCap if pattern else Qt.PenCapStyle.RoundCap)
+    for start, stop in _unbroken(px, py):
+        _stroke_part(painter, _shortened(px[start:stop], py[start:stop], columns), pen, pattern, columns)
+
+
+def _unbroken(px: np.ndarray, py: np.ndarray) -> list[tuple[int, int]]:
+    """Give the parts of a line between its gaps."""
+    there = np.isfinite(px) & np.isfinite(py)
+    if there.all():
+        return [(0, len(px))]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _shortened(px: np.ndarray, py: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the first and last segment off where they lead far out of the window."""
+    if len(px) > 1:
+        for end, inner in ((0, 1), (-1, -2)):
+            for edge in (-columns, 2 * columns):
+                beyond = (px[end] < edge < px[inner]) if edge < 0 else (px[end] > edge > px[inner])
+                if beyond:
+                    share = (edge - px[inner]) / (px[end] - px[inner])
+                    py[end] = py[inner] + share * (py[end] - py[inner])
+                    px[end] = edge
+    return np.clip(px, -_FAR, _FAR), np.clip(py, -_FAR, _FAR)
+
+
+def _stroke_part(
+    painter: QPainter, points: tuple[np.ndarray, np.ndarray], pen: QPen, pattern: tuple[float, ...], columns: int
+) -> None:
+    px, py = points
+    width = pen.widthF()
+    if len(px) == 1:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        dot = QPen(pen.color(), max(2.0 * width, 2.5))
+        dot.setCapStyle(Qt.PenCapStyle.RoundCap)
+        painter.setPen(dot)
+        painter.drawPoint(QPointF(float(px[0]), float(py[0])))
+        return
+    lengths = np.hypot(np.diff(px), np.diff(py))
+    if lengths.sum() > 12 * columns:
+        # A dense line is vertical strokes, one a column: the quick way without smooth edges looks the same.
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
+        thin = QPen(pen.color(), 1.0)
+        thin.setCosmetic(True)
+        painter.setPen(thin)
+        copies = max(round(width), 1)
+        for copy in range(copies):
+            painter.drawPolyline(polygon(px + (copy - (copies - 1) / 2), py))
+        return
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    if pattern:
+        pen.setDashPattern([max(part, 0.1) for part in pattern])
+    if len(px) <= _PIECE or width <= 1.0:
+        painter.setPen(pen)
+        painter.drawPolyline(polygon(px, py))
+        return
+    travelled = np.concatenate([[0.0], np.cumsum(lengths)])
+    for start in range(0, len(px) - 1, _PIECE):
+        stop = min(start + _PIECE + 1, len(px))
+        if pattern:
+            pen.setDashOffset(float(travelled[start]) / width)
+        painter.setPen(pen)
+        painter.drawPolyline(polygon(px[start:stop], py[start:stop]))
+
+
+def _blended(theme: Theme, hue: str, opacity: float) -> QColor:
+    """Mix a hue into the panel's colour: a faint line that crosses itself stays even."""
+    ink, ground = QColor(theme.colour(hue)), QColor(theme.colour("panel"))
+    if opacity >= 1.0:
+        return ink
+    parts = (
+        round(g + (i - g) * opacity)
+        for i, g in ((ink.red(), ground.red()), (ink.green(), ground.green()), (ink.blue(), ground.blue()))
+    )
+    return QColor(*parts)

@@ -1,0 +1,243 @@
+"""What follows the mouse over a panel: the cursor, the table of readings, notes, the rectangle being dragged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyqtgraph import GraphicsObject
+from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
+from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
+
+from ...resources import Theme
+from ..theme import CAPTION, TICK, font
+
+_PAD = 8.0
+_AWAY = 14.0
+"""Pixels between the mouse and the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: a swatch and its cells."""
+
+    hue: str
+    cells: tuple[str, ...]
+    is_nearest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the table shows.
+
+    Attributes
+    ----------
+    title : str
+        Where the cursor stands.
+    header : tuple of str
+        Names of the columns; empty where one look tells.
+    hidden : int
+        Rows that there was no room for.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    hidden: int = 0
+
+
+class Overlay(GraphicsObject):  # type: ignore[misc]
+    """The topmost item of a panel; it takes no mouse events.
+
+    Attributes
+    ----------
+    cursor : float or None
+        Pixels from the left of the vertical line.
+    dots : list of (x, y, hue)
+        Where the cursor meets the lines, in pixels.
+    reading : Reading or None
+        The table.
+    note : str
+        What is said about the element pointed at; a tab parts name and value.
+    mouse : QPointF or None
+        Where the mouse is; the table keeps away from it.
+    band : QRectF or None
+        The rectangle being dragged.
+    outline : QRectF or None
+        The element pointed at.
+    """
+
+    def __init__(self, size: Callable[[], QRectF], parent: GraphicsObject) -> None:
+        super().__init__(parent)
+        self._size = size
+        self._theme: Theme | None = None
+        self.cursor: float | None = None
+        self.dots: list[tuple[float, float, str]] = []
+        self.reading: Reading | None = None
+        self.note = ""
+        self.mouse: QPointF | None = None
+        self.band: QRectF | None = None
+        self.outline: QRectF | None = None
+        self.under: Callable[[QPainter], None] | None = None
+        self.setZValue(100)
+        self.setAcceptedMouseButtons(Qt.MouseButton.NoButton)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take a theme over."""
+        self._theme = theme
+        self.update()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.cursor = self.reading = self.mouse = self.band = self.outline = self.under = None
+        self.dots, self.note = [], ""
+        self.update()
+
+    def boundingRect(self) -> QRectF:
+        """Give the whole panel."""
+        return self._size()
+
+    def rows_that_fit(self) -> int:
+        """Give how many rows the table may have."""
+        height = QFontMetricsF(font(CAPTION)).height() + 3
+        return max(min(int((self._size().height() - 2 * _PAD - 8) / height) - 2, 12), 1)
+
+    def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
+        """Paint what there is."""
+        if self._theme is None:
+            return
+        area = self._size()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        if self.under is not None:
+            painter.save()
+            self.under(painter)
+            painter.restore()
+        if self.cursor is not None and 0 <= self.cursor <= area.width():
+            pen = QPen(self._colour("muted"), 1.0)
+            pen.setDashPattern([3, 3])
+            painter.setPen(pen)
+            painter.drawLine(QLineF(self.cursor, 0, self.cursor, area.height()))
+        for x, y, hue in self.dots:
+            painter.setPen(QPen(self._colour("panel"), 1.5))
+            painter.setBrush(self._colour(hue))
+            painter.drawEllipse(QPointF(x, y), 3.5, 3.5)
+        if self.outline is not None:
+            painter.setPen(QPen(self._colour("accent"), 2.0))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(self.outline, 3, 3)
+        if self.band is not None:
+            painter.setPen(QPen(self._colour("accent"), 1.0))
+            painter.setBrush(self._colour("accent", 0.10))
+            painter.drawRect(self.band)
+        elif self.note:
+            self._paint_note(painter)
+        elif self.reading is not None and self.reading.rows:
+            self._paint_table(painter, self.reading)
+
+    def _colour(self, name: str, opacity: float = 1.0) -> QColor:
+        assert self._theme is not None
+        made = QColor(self._theme.colour(name))
+        made.setAlphaF(opacity)
+        return made
+
+    def _place(self, width: float, height: float) -> QRectF:
+        """Give where a box stands: beside the mouse (or the cursor), on the side that is free, inside the panel."""
+        area = self._size()
+        mouse = self.mouse if self.mouse is not None else QPointF(self.cursor or 0.0, 12.0)
+        left = mouse.x() + _AWAY
+        if left + width > area.width() - 4:
+            left = mouse.x() - _AWAY - width
+        top = mouse.y() - _AWAY - height
+        if left < 4:
+            # Neither side has room: above or below the mouse then.
+            left = min(max(mouse.x() - width / 2, 4.0), max(area.width() - width - 4, 0.0))
+            if top < 4:
+                top = mouse.y() + _AWAY
+        top = min(max(top, 4.0), max(area.height() - height - 4, 0.0))
+        return QRectF(left, top, width, height)
+
+    def _paint_box(self, painter: QPainter, box: QRectF) -> None:
+        painter.setPen(Qt.PenStyle.NoPen)
+        for grown, opacity in ((3.0, 0.04), (1.5, 0.06)):
+            painter.setBrush(QColor(0, 0, 0, round(255 * opacity)))
+            painter.drawRoundedRect(box.adjusted(-grown + 1, -grown + 2, grown - 1, grown + 1), 7, 7)
+        painter.setPen(QPen(self._colour("line"), 1.0))
+        painter.setBrush(self._colour("panel", 0.97))
+        painter.drawRoundedRect(box.adjusted(0.5, 0.5, -0.5, -0.5), 6, 6)
+
+    def _paint_note(self, painter: QPainter) -> None:
+        letters = font(CAPTION)
+        metrics = QFontMetricsF(letters)
+        widest = max(self._size().width() - 2 * _PAD - 12, 40.0)
+        lines = [line.split("\t") for line in self.note.split("\n")]
+        names = max((metrics.horizontalAdvance(line[0]) for line in lines if len(line) > 1), default=0.0)
+        values = max((metrics.horizontalAdvance(line[1]) for line in lines if len(line) > 1), default=0.0)
+        whole = max((metrics.horizontalAdvance(line[0]) for line in lines if len(line) == 1), default=0.0)
+        width = min(max(whole, names + 16 + values if names or values else 0.0), widest)
+        step = metrics.height() + 2
+        box = self._place(width + 2 * _PAD, step * len(lines) + 2 * _PAD - 4)
+        self._paint_box(painter, box)
+        painter.setFont(letters)
+        y = box.top() + _PAD - 2
+        for line in lines:
+            row = QRectF(box.left() + _PAD, y, width, step)
+            painter.setPen(self._colour("muted" if len(line) > 1 else "ink"))
+            room = width if len(line) == 1 else width - metrics.horizontalAdvance(line[1]) - 8
+            painter.drawText(row, _LEFT, metrics.elidedText(line[0], Qt.TextElideMode.ElideMiddle, room + 1))
+            if len(line) > 1:
+                painter.setPen(self._colour("ink"))
+                painter.drawText(row, _RIGHT, line[1])
+            y += step
+
+    def _paint_table(self, painter: QPainter, reading: Reading) -> None:
+        letters, strong, small = font(CAPTION), font(CAPTION, bold=True), font(TICK)
+        metrics, strong_metrics, small_metrics = (QFontMetricsF(one) for one in (letters, strong, small))
+        step = metrics.height() + 3
+        count = max(len(row.cells) for row in reading.rows)
+        widths = [0.0] * count
+        for row in reading.rows:
+            for column, cell in enumerate(row.cells):
+                widths[column] = max(widths[column], strong_metrics.horizontalAdvance(cell))
+        for column, name in enumerate(reading.header):
+            widths[column] = max(widths[column], small_metrics.horizontalAdvance(name))
+        gap, swatch = 14.0, 14.0
+        room = self._size().width() * 0.8 - 2 * _PAD - swatch - sum(widths[1:]) - gap * (count - 1)
+        widths[0] = max(min(widths[0], max(room, 60.0), 220.0), 20.0)
+        width = swatch + sum(widths) + gap * (count - 1)
+        height = step * len(reading.rows) + step * (1 + bool(reading.hidden))
+        width = max(width, small_metrics.horizontalAdvance(reading.title))
+        box = self._place(width + 2 * _PAD, height + 2 * _PAD - 4)
+        self._paint_box(painter, box)
+        y = box.top() + _PAD - 2
+        painter.setFont(small)
+        painter.setPen(self._colour("muted"))
+        painter.drawText(QRectF(box.left() + _PAD, y, width, step), _LEFT, reading.title)
+        x = box.left() + _PAD + swatch
+        starts = []
+        for column in range(count):
+            starts.append(x)
+            if column and column < len(reading.header):
+                painter.drawText(QRectF(x, y, widths[column], step), _RIGHT, reading.header[column])
+            x += widths[column] + gap
+        for row in reading.rows:
+            y += step
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(self._colour(row.hue))
+            painter.drawEllipse(QPointF(box.left() + _PAD + 4, y + step / 2), 3.5, 3.5)
+            painter.setFont(strong if row.is_nearest else letters)
+            for column, cell in enumerate(row.cells):
+                used = strong_metrics if row.is_nearest else metrics
+                painter.setPen(self._colour("muted" if column > 1 and not row.is_nearest else "ink"))
+                text = used.elidedText(cell, Qt.TextElideMode.ElideMiddle, widths[column] + 1) if column == 0 else cell
+                painter.drawText(QRectF(starts[column], y, widths[column] + 1, step), _RIGHT if column else _LEFT, text)
+        if reading.hidden:
+            painter.setFont(small)
+            painter.setPen(self._colour("muted"))
+            painter.drawText(
+                QRectF(box.left() + _PAD + swatch, y + step, width, step), _LEFT, f"and {reading.hidden} more"
+            )
+
+
+_LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
