@@ -80,20 +80,14 @@ class Discovery:
             except OSError:
                 is_folder = False
             (folders if is_folder else files).append(entry)
-        taken = []
-        for entry in folders:
-            path = Path(entry.path)
-            child = f"{relative}/{entry.name}"
-            if entry.name in _PASSED_OVER:
-                continue
-            reader = self._reader(Entry(path, child, is_folder=True, siblings=names))
-            if reader is not None:
-                taken.append(Source((path,), child, self._key(child, "", reader, alone=True), reader.name))
+        reader = self._reader(Entry(folder, relative, is_folder=True))
+        if reader is not None:
+            yield Source((folder,), relative, self._key(relative, "", reader, alone=True), reader.name)
+            if not reader.shares_folder:
+                return
         yield from self._files(folder, relative, [Path(entry.path) for entry in files], names)
-        yield from taken
-        claimed = {source.path for source in taken}
         for entry in folders:
-            if entry.name not in _PASSED_OVER and Path(entry.path) not in claimed:
+            if entry.name not in _PASSED_OVER:
                 yield from self._walked(Path(entry.path), f"{relative}/{entry.name}", above | {here})
 
     def _files(
@@ -141,10 +135,10 @@ class Discovery:
         return self._keys[identity]
 
     def _reader(self, entry: Entry) -> Reader | None:
-        """Give the reader of an entry; a file that is still empty is asked about again the next time."""
+        """Give the reader of an entry; a folder that none takes and an empty file are asked about again the next time."""
         if entry.path in self._readers:
             return self._readers[entry.path]
         reader, match = reader_for(entry)
-        if match is Match.YES or entry.is_folder or entry.head:
+        if match is Match.YES or entry.head:
             self._readers[entry.path] = reader
         return reader

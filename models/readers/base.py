@@ -153,7 +153,9 @@ class Reader:
     makes_runs: ClassVar[bool] = True
     """False for a reader of tables: its files are no logs, so they do not make runs of their folders."""
     looks_at_folders: ClassVar[bool] = False
-    """Whether `match` is also asked about folders; a folder it takes is not looked into by others."""
+    """Whether `match` is also asked about folders; a folder it takes is a log, and is not looked into by others."""
+    shares_folder: ClassVar[bool] = False
+    """Whether a folder it takes is looked into all the same: the reader then says NO to the files it reads there."""
 
     def match(self, entry: Entry) -> Match:
         """Say whether this reader can read `entry`, from its name and head, without loading it."""
