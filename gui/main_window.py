@@ -121,8 +121,6 @@ class MainWindow(QMainWindow):
         self._middle.addWidget(self._welcome)
         self._middle.addWidget(self.area)
         self._messages = MessageBar(self)
-        self._messages.action_clicked.connect(self._on_message_action)
-        self._message_action: Callable[[], None] | None = None
         central = QWidget(self)
         layout = QVBoxLayout(central)
         layout.setContentsMargins(0, 8, 0, 0)
@@ -212,7 +210,7 @@ class MainWindow(QMainWindow):
 
         view = bar.addMenu("&View")
         view.addAction(self._action("Find runs", self.runs.focus_filter, "/", "Ctrl+F"))
-        view.addAction(self._action("Reset view", self._on_figure(lambda figure: figure.reset_view()), "Home"))
+        view.addAction(self._action("Reset view", self._on_figure(lambda figure: figure.reset()), "Home"))
         view.addAction(self._action("Log y", lambda: self._toggle_curves("log_y"), "L"))
         view.addAction(self._action("Log x", lambda: self._toggle_curves("log_x")))
         view.addAction(self._action("Pin the card", self.pin_current, "P"))
@@ -320,7 +318,7 @@ class MainWindow(QMainWindow):
         self.workspace.history_changed.connect(self._on_history_changed)
         self.tasks.changed.connect(self._on_tasks_changed)
         self.feed.loaded.connect(self._on_feed_loaded)
-        self.feed.failed.connect(lambda message: self._messages.show_message(message))
+        self.feed.failed.connect(lambda message: self._messages.say(message, kind="bad"))
         self.feed.live_changed.connect(self._on_feed_live_changed)
         self.runs.run_hovered.connect(self._on_run_hovered)
         self.problems.counted.connect(self._on_problems_counted)
@@ -424,7 +422,7 @@ class MainWindow(QMainWindow):
     def _step_cursor(self, by: int) -> None:
         figure = self._figure()
         if figure is not None:
-            figure.step_cursor(by)
+            figure.move_cursor(by)
 
     def _toggle_curves(self, name: str) -> None:
         pane = self.workspace.pane(self.workspace.session.focus)
@@ -459,7 +457,7 @@ class MainWindow(QMainWindow):
         try:
             session = sessions.load(path)
         except RunglassError as error:
-            self._messages.show_message(str(error))
+            self._messages.say(str(error), kind="bad")
             return
         self._session_path = path
         self.workspace.replace(session)
@@ -471,7 +469,7 @@ class MainWindow(QMainWindow):
         try:
             layout = sessions.load(path)
         except RunglassError as error:
-            self._messages.show_message(str(error))
+            self._messages.say(str(error), kind="bad")
             return
         kept = {
             name: getattr(layout, name)
@@ -525,7 +523,7 @@ class MainWindow(QMainWindow):
         try:
             sessions.save(dataclasses.replace(self.workspace.session, layout=self.area.arrangement()), path)
         except RunglassError as error:
-            self._messages.show_message(str(error))
+            self._messages.say(str(error), kind="bad")
         else:
             self.statusBar().showMessage(f"Saved {path.name}.", 4_000)
 
@@ -557,9 +555,9 @@ class MainWindow(QMainWindow):
     def export(self, answer: Answer | None) -> None:
         """Let the user export a figure."""
         if answer is None:
-            self._messages.show_message("There is no figure to export yet: click a card or pane that shows one.")
+            self._messages.say("There is no figure to export yet: click a card or pane that shows one.")
             return
-        dialog = ExportDialog(answer, self.tasks, self)
+        dialog = ExportDialog(answer, self.tasks, Path(self._start_folder()), self)
         dialog.exported.connect(lambda folder: self.statusBar().showMessage(f"Exported to {folder}.", 6_000))
         dialog.exec()
         dialog.deleteLater()
@@ -589,7 +587,7 @@ class MainWindow(QMainWindow):
         sources = [source] if source else [rows.source for rows in self.workspace.now.kept.untyped]
         sources = sources or list(self.workspace.now.all.sources)
         if not sources:
-            self._messages.show_message("There is no table open whose columns could be mapped.")
+            self._messages.say("There is no table open whose columns could be mapped.")
             return
         dialog = ColumnMapperDialog(self.workspace, sources[0], self)
         dialog.exec()
@@ -814,10 +812,6 @@ class MainWindow(QMainWindow):
     def _restyle(self, *_: object) -> None:
         for action, name in self._icons.items():
             action.setIcon(icon(name))
-
-    def _on_message_action(self) -> None:
-        if self._message_action is not None:
-            self._message_action()
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class AnalysisPane(QWidget):
         self._workspace = workspace
         self._key = key
         self.view = QuestionView(workspace, tasks, f"pane:{key}", self)
+        self.view.figure_view.set_heading_visible(False)  # it stands in the title bar of the pane
         self.view.answered.connect(self.answered)
         self.view.map_wanted.connect(self.map_wanted)
         self.view.option_dragged.connect(self._on_view_option_dragged)

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from PySide6.QtCore import QEvent, QTimer, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QEnterEvent
 from PySide6.QtWidgets import (
     QFrame,
+    QGraphicsOpacityEffect,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -34,7 +34,7 @@ from PySide6.QtWidgets import (
 
 from ...analysis import registry
 from ...models.errors import RunglassError, SchemaError
-from ...models.figure import FigureSpec, Origin
+from ...models.figure import FigureSpec
 from ...models.linking import Emphasis
 from ...models.progress import CancellableProgress
 from ...models.question import Analysis, Question
@@ -42,7 +42,7 @@ from ...models.result import Result
 from ...models.schema import RUNS, SCALARS
 from ...models.selection import Clause
 from ...models.store import RunStore
-from ..render.panel_view import FigureView
+from ..render.figure_view import FigureView
 from ..tasks import TaskRunner
 from ..widgets.empty_state import EmptyState
 from ..workspace import Workspace
@@ -109,16 +109,16 @@ class QuestionView(QWidget):
     option_dragged(name, value)
         A rule that stands for an option was dragged.
     x_cursor_moved(column, x)
-        The mouse is at this x.
+        The mouse is at this x, or left (None).
     x_range_changed(column, scale, low, high)
-        The user zoomed an axis that links.
+        The user zoomed an axis that links; None for both ends: the data are fitted again.
     """
 
     answered = Signal(object)
     map_wanted = Signal()
     option_dragged = Signal(str, float)
     x_cursor_moved = Signal(str, object)
-    x_range_changed = Signal(str, str, float, float)
+    x_range_changed = Signal(str, str, object, object)
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, slot: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -184,16 +184,14 @@ class QuestionView(QWidget):
         self._asked = ()
         self._settle()
 
+    def show_cursor(self, column: str, x: float | None) -> None:
+        """Show the shared cursor, where the figure has an axis with that column."""
+        if any(panel.x.column == column for panel in self.figure_view.panels):
+            self.figure_view.set_cursor(x)
+
     def emphasise(self, emphasis: Emphasis) -> None:
         """Emphasise what is highlighted in the figure that is shown."""
-        if not emphasis:
-            self.figure_view.set_emphasis(None)
-            return
-
-        def of(origin: Origin) -> np.ndarray | None:
-            return emphasis.of(origin)
-
-        self.figure_view.set_emphasis(of)
+        self.figure_view.set_emphasis(emphasis.of if emphasis else None)
 
     def _on_answer(self, answer: Answer) -> None:
         self._settle()
@@ -219,12 +217,20 @@ class QuestionView(QWidget):
     def _settle(self) -> None:
         self._spinner.stop()
         self._bar.hide()
-        self.figure_view.set_stale(False)
+        self._set_stale(False)
+
+    def _set_stale(self, stale: bool) -> None:
+        """Dim the last good figure while a new one is being made."""
+        if stale != (self.figure_view.graphicsEffect() is not None):
+            effect = QGraphicsOpacityEffect(self.figure_view) if stale else None
+            if effect is not None:
+                effect.setOpacity(0.45)
+            self.figure_view.setGraphicsEffect(effect)  # type: ignore[arg-type]
 
     def _on_spinner_timeout(self) -> None:
         self._bar.setRange(0, 0)
         self._bar.show()
-        self.figure_view.set_stale(True)
+        self._set_stale(True)
 
     def _on_tasks_changed(self) -> None:
         if self._bar.isVisible():
@@ -233,11 +239,15 @@ class QuestionView(QWidget):
                     self._bar.setRange(0, state.total)
                     self._bar.setValue(state.done)
 
-    def _on_figure_clicked(self, clause: Clause | None, add: bool) -> None:
-        self._workspace.highlight(clause, mode="or" if add else "replace", origin=self)
+    def _on_figure_clicked(self, clause: Clause | None, modifiers: Qt.KeyboardModifier) -> None:
+        adds = modifiers & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier)
+        if not adds and clause == self._workspace.session.highlight:
+            clause = None  # a second click lets go
+        self._workspace.highlight(clause, mode="or" if adds else "replace", origin=self)
 
-    def _on_figure_brushed(self, clause: Clause, mode: str) -> None:
-        self._workspace.highlight(clause, mode=mode, origin=self)
+    def _on_figure_brushed(self, clause: Clause | None, mode: str) -> None:
+        if clause is not None or mode == "replace":
+            self._workspace.highlight(clause, mode=mode, origin=self)
 
 
 class PaneFrame(QFrame):
@@ -261,7 +271,7 @@ class PaneFrame(QFrame):
         layout.setSpacing(0)
         layout.addWidget(content)
         self._buttons = QWidget(self)
-        self._buttons.setObjectName("pane-buttons")
+        self._buttons.setProperty("role", "side")
         self._row = QHBoxLayout(self._buttons)
         self._row.setContentsMargins(0, 0, 0, 0)
         self._row.setSpacing(2)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from ...analysis import registry
+from ...models.figure import Keys, Line
 from ...models.selection import Everything
 from ...models.session import Session
 from ...models.tag_order import by_usefulness
@@ -27,6 +29,17 @@ from .base import Answer, PaneFrame, QuestionView, muted
 
 _FIELDS_THAT_REDRAW = frozenset({"curves", "grouping", "ticked", "filter", "maps"})
 _COALESCE_MS = 60
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as one reads it: ``42 s``, ``3 m 05 s``, ``2 h 07 m``, ``1 d 03 h``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m" if hours < 24 else f"{hours // 24} d {hours % 24:02d} h"
 
 
 def card_question(tag: str, session: Session, ticked: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -57,8 +70,11 @@ class CurveCard(PaneFrame):
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, tag: str, parent: QWidget | None = None) -> None:
         self.view = QuestionView(workspace, tasks, f"card:{tag}")
+        self.view.figure_view.wheel_zooms = False  # the wheel scrolls the grid; with Ctrl it zooms
         super().__init__(self.view, parent)
         self.tag = tag
+        self._workspace = workspace
+        self.view.figure_view.extra_columns = self._times
         self._pin = QToolButton(self)
         self._pin.setIcon(icon("ph.push-pin"))
         self._pin.setCheckable(True)
@@ -75,6 +91,17 @@ class CurveCard(PaneFrame):
         for button in (self._pin, enlarge, export):
             button.setAccessibleName(button.toolTip())
             self.add_button(button)
+
+    def _times(self, line: Line, index: int) -> dict[str, str]:
+        """Give when a point of a curve was logged, for the table at the cursor."""
+        run = self._workspace.now.all.runs.get(line.origin.values[0]) if isinstance(line.origin, Keys) else None
+        curve = run.curves.get(self.tag) if run is not None else None
+        # Where a resumed run was split, or the x axis left points out, positions no longer match: then nothing is said.
+        if curve is None or curve.wall_time is None or len(curve) != len(line.x):
+            return {}
+        wall = float(curve.wall_time[index])
+        since = wall - float(curve.wall_time[0])
+        return {"wall": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)), "relative": duration(since)}
 
     def set_pinned(self, pinned: bool) -> None:
         """Show whether the card is pinned."""
@@ -275,12 +302,12 @@ class CurvesPane(QWidget):
     def _on_card_focus_wanted(self, tag: str) -> None:
         self._current = tag
 
-    def _on_card_cursor_moved(self, column: str, x: object) -> None:
+    def _on_card_cursor_moved(self, column: str, x: float | None) -> None:
         """Show the cursor at the same x in all cards."""
         for card in self._cards.values():
-            card.view.figure_view.set_cursor(column, x)
+            card.view.show_cursor(column, x)
 
-    def _on_card_range_changed(self, tag: str, column: str, scale: str, low: float, high: float) -> None:
+    def _on_card_range_changed(self, tag: str, column: str, scale: str, low: float | None, high: float | None) -> None:
         """Zoom the other cards along; those with another column or scale stay."""
         for other in self._cards.values():
             if other.tag != tag:

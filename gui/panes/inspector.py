@@ -21,6 +21,9 @@ from .base import Answer, muted
 _CARD_ANALYSES = ("curve.smooth", "curve.seed-band")
 """Where the options of the curve cards are declared: without and with groups."""
 
+_MOST_ROWS = 14
+"""Estimates shown without scrolling."""
+
 
 def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
     """Give estimates as a table one reads: name, value, interval, unit."""
@@ -106,8 +109,10 @@ class Inspector(QScrollArea):
         self._tables.setVisible(answer is not None and bool(answer.result.tables))
         if answer is None:
             return
-        self._estimates.show_frame(estimate_rows(dict(answer.result.estimates)))
-        self._estimates.fit_height(14)
+        rows = estimate_rows(dict(answer.result.estimates))
+        self._estimates.set_frame(rows)
+        line = self._estimates.verticalHeader().defaultSectionSize()
+        self._estimates.setFixedHeight(line * (min(len(rows), _MOST_ROWS) + 1) + 8)
         self._notes.setText("\n".join([answer.result.summary(), *answer.result.notes]))
         while self._tables.count():
             page = self._tables.widget(0)
@@ -116,7 +121,7 @@ class Inspector(QScrollArea):
                 page.deleteLater()
         for name, frame in answer.result.tables.items():
             table = FrameTable(self._tables)
-            table.show_frame(frame)
+            table.set_frame(frame)
             self._tables.addTab(table, name.replace("_", " "))
         self._tables.setMinimumHeight(220)
 

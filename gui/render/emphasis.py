@@ -11,7 +11,7 @@ from ...models.figure import Keys, Origin
 DIMMED = 0.15
 """Opacity of what is not emphasised, relative to its own."""
 
-Emphasis = Mapping[str, Collection[str]] | Callable[[Origin], Sequence[bool] | None] | None
+Emphasis = Mapping[str, Collection[str]] | Callable[[Origin], Sequence[bool] | np.ndarray | None] | None
 """Keys to emphasise by linking column; or a function from an origin to one truth value an element (a single one for the whole
 mark), None where it says nothing about that origin; or None: all is drawn as it is."""
 
