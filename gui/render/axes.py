@@ -190,12 +190,11 @@ class AxisItem(GraphicsWidget):  # type: ignore[misc]
         size = self.size()
         centre = Qt.AlignmentFlag.AlignCenter
         if self._side == "left":
-            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, size.height())
+            room = size.height() + 24  # a label may stand out over both ends of a low panel
+            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, room)
             painter.translate(metrics.height() / 2, size.height() / 2)
             painter.rotate(-90)
-            painter.drawText(
-                QRectF(-size.height() / 2, -metrics.height() / 2, size.height(), metrics.height()), centre, text
-            )
+            painter.drawText(QRectF(-room / 2, -metrics.height() / 2, room, metrics.height()), centre, text)
         else:
             text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, size.width())
             painter.drawText(QRectF(0, size.height() - metrics.height(), size.width(), metrics.height()), centre, text)

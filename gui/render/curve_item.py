@@ -24,11 +24,17 @@ from .marks import alike
 from .ticks import to_axis
 from .viewport import Viewport, polygon
 
-_FRAME = 0.012
+_FRAME = 0.008
 """Seconds of a frame that painting curves may take."""
 
 _FAR = 20000.0
 """Pixels beyond which a point is drawn no farther out: Qt's rasteriser counts in 16 bits."""
+
+_DENSE = 12
+"""Pixels a line travels in each column, on average, from which on it is drawn as strokes."""
+
+_PAUSE_MS = 40
+"""Milliseconds without a change after which a window that takes long to paint is painted sharply."""
 
 _PIECE = 128
 """Points stroked at once: Qt's stroker takes quadratic time on wide lines that cross themselves."""
@@ -51,6 +57,7 @@ class _Layer:
         self.viewport = viewport
         self.curves = curves
         self.done = 0
+        self.seconds = 0.0
         size = (math.ceil(viewport.width * viewport.ratio), math.ceil(viewport.height * viewport.ratio))
         self.image = QImage(max(size[0], 1), max(size[1], 1), QImage.Format.Format_ARGB32_Premultiplied)
         self.image.fill(Qt.GlobalColor.transparent)
@@ -62,15 +69,17 @@ class _Layer:
     def paint_on(self, theme: Theme, seconds: float) -> None:
         """Paint more curves until all are there or the time is over."""
         started = perf_counter()
+        memory = np.frombuffer(self.image.bits(), np.uint32).reshape(self.image.height(), -1)
         painter = QPainter(self.image)
         try:
             while not self.is_whole:
-                stroke(painter, self.curves[self.done], self.viewport, theme)
+                stroke(painter, self.curves[self.done], self.viewport, theme, memory=memory)
                 self.done += 1
                 if perf_counter() - started > seconds:
                     break
         finally:
             painter.end()
+        self.seconds += perf_counter() - started
 
     def show(self, painter: QPainter, viewport: Viewport) -> None:
         """Put the image where it belongs in `viewport`."""
@@ -170,7 +179,7 @@ class Curves:
             chosen = [curve for key, curve in self._curves.items() if key in self._bright]
             self._chosen.show(painter, viewport, chosen, self._theme, seconds)
         if self._all.is_pending or self._chosen.is_pending:
-            self._timer.start(0)
+            self._timer.start(_PAUSE_MS if self._all.is_slow or self._chosen.is_slow else 0)
 
     def paint_one(self, painter: QPainter, key: str, viewport: Viewport) -> None:
         """Paint one line wider, over the others."""
@@ -204,12 +213,12 @@ class Curves:
             if stack.is_pending:
                 stack.work(self._theme, _FRAME)
                 break
-        if self._all.is_pending or self._chosen.is_pending:
-            self._timer.start(0)
-            if self._all.has_nothing_older and self._bright is None:
-                self._repaint()
-        else:
+        if not self._all.is_pending and not self._chosen.is_pending:
             self._repaint()
+        else:
+            self._timer.start(0)
+            if self._all.has_nothing_older:
+                self._repaint()
 
 
 class _Stack:
@@ -223,6 +232,11 @@ class _Stack:
     @property
     def is_pending(self) -> bool:
         return self._next is not None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the last image took longer than a frame, so that the next had better wait for the hand to rest."""
+        return self._whole is not None and self._whole.seconds > _FRAME
 
     @property
     def has_nothing_older(self) -> bool:
@@ -248,7 +262,7 @@ class _Stack:
     def show(
         self, painter: QPainter, viewport: Viewport, curves: Sequence[_Curve], theme: Theme, seconds: float
     ) -> None:
-        if self.aim(viewport, curves):
+        if self.aim(viewport, curves) and not self.is_slow:
             self.work(theme, seconds)
         shown = self._whole if self._whole is not None else self._next
         if shown is not None:
@@ -262,13 +276,23 @@ class _Stack:
             self._whole, self._next, self._stale = self._next, None, False
 
 
-def stroke(painter: QPainter, curve: _Curve, viewport: Viewport, theme: Theme, extra: float = 0.0) -> None:
+def stroke(
+    painter: QPainter,
+    curve: _Curve,
+    viewport: Viewport,
+    theme: Theme,
+    *,
+    extra: float = 0.0,
+    memory: np.ndarray | None = None,
+) -> None:
     """Paint one line in device pixels.
 
     Parameters
     ----------
     extra : float
         Points to add to its width.
+    memory : ndarray of uint32, shape (rows, columns), optional
+        The pixels painted on, where a dense line may be filled in directly.
     """
     mark = curve.mark
     columns = max(int(viewport.width * viewport.ratio), 1)
@@ -283,7 +307,7 @@ def stroke(painter: QPainter, curve: _Curve, viewport: Viewport, theme: Theme, e
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     pen.setCapStyle(Qt.PenCapStyle.FlatCap if pattern else Qt.PenCapStyle.RoundCap)
     for start, stop in _unbroken(px, py):
-        _stroke_part(painter, _shortened(px[start:stop], py[start:stop], columns), pen, pattern, columns)
+        _stroke_part(painter, _shortened(px[start:stop], py[start:stop], columns), pen, pattern, columns, memory)
 
 
 def _unbroken(px: np.ndarray, py: np.ndarray) -> list[tuple[int, int]]:
@@ -309,7 +333,12 @@ def _shortened(px: np.ndarray, py: np.ndarray, columns: int) -> tuple[np.ndarray
 
 
 def _stroke_part(
-    painter: QPainter, points: tuple[np.ndarray, np.ndarray], pen: QPen, pattern: tuple[float, ...], columns: int
+    painter: QPainter,
+    points: tuple[np.ndarray, np.ndarray],
+    pen: QPen,
+    pattern: tuple[float, ...],
+    columns: int,
+    memory: np.ndarray | None,
 ) -> None:
     px, py = points
     width = pen.widthF()
@@ -320,9 +349,13 @@ def _stroke_part(
         painter.setPen(dot)
         painter.drawPoint(QPointF(float(px[0]), float(py[0])))
         return
-    lengths = np.hypot(np.diff(px), np.diff(py))
-    if lengths.sum() > 12 * columns:
-        # A dense line is vertical strokes, one a column: the quick way without smooth edges looks the same.
+    steps = np.diff(px)
+    lengths = np.hypot(steps, np.diff(py))
+    if lengths.sum() > _DENSE * columns:
+        # A dense line is vertical strokes, one a column: without smooth edges it looks the same and is much quicker.
+        if memory is not None and steps.min() >= 0 and steps.max() <= 2.0:
+            _fill_strokes(memory, px, py, round(width), pen.color().rgba())
+            return
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         thin = QPen(pen.color(), 1.0)
         thin.setCosmetic(True)
@@ -345,6 +378,35 @@ def _stroke_part(
             pen.setDashOffset(float(travelled[start]) / width)
         painter.setPen(pen)
         painter.drawPolyline(polygon(px[start:stop], py[start:stop]))
+
+
+def _fill_strokes(memory: np.ndarray, px: np.ndarray, py: np.ndarray, width: int, colour: int) -> None:
+    """Fill, in each column of pixels, from the smallest to the largest value there: four times as quick as Qt's strokes.
+
+    Neighbouring columns meet half way between the last point of one and the first of the other.
+    """
+    rows, columns = memory.shape
+    width = max(width, 1)
+    places = np.floor(px - (width - 1) / 2).astype(np.intp)
+    starts = np.flatnonzero(np.concatenate([[True], places[1:] != places[:-1]]))
+    low, high = np.minimum.reduceat(py, starts), np.maximum.reduceat(py, starts)
+    meeting = (py[starts[1:] - 1] + py[starts[1:]]) / 2
+    low[1:], low[:-1] = np.minimum(low[1:], meeting), np.minimum(low[:-1], meeting)
+    high[1:], high[:-1] = np.maximum(high[1:], meeting), np.maximum(high[:-1], meeting)
+    top = np.clip(np.floor(low - (width - 1) / 2), 0, rows).astype(np.intp)
+    bottom = np.clip(np.floor(high + (width - 1) / 2) + 1, 0, rows).astype(np.intp)
+    first = places[starts]
+    # Where a column was passed over, its left neighbour is drawn that much wider.
+    breadth = np.append(np.minimum(np.diff(first), 2), 1) + width - 1
+    seen = (bottom > top) & (first + breadth > 0) & (first < columns)
+    for column, wide, a, b in zip(
+        np.maximum(first[seen], 0).tolist(),
+        (breadth + np.minimum(first, 0))[seen].tolist(),
+        top[seen].tolist(),
+        bottom[seen].tolist(),
+        strict=True,
+    ):
+        memory[a:b, column : column + wide] = colour
 
 
 def _blended(theme: Theme, hue: str, opacity: float) -> QColor:

@@ -436,8 +436,13 @@ class FigureView(QWidget):
         shares = [max(view.panel.height, 0.01) for view in views]
         gaps = [6.0, *[_ABOVE] * (len(views) - 1)]
         heads = [view.head_height() for view in views]
-        room = max(height - sum(gaps) - sum(heads) - sum(bottoms) - 6.0, 10.0)
-        heights = [room * share / sum(shares) for share in shares]
+        for _ in range(2):
+            room = max(height - sum(gaps) - sum(heads) - sum(bottoms) - 6.0, 10.0)
+            heights = [room * share / sum(shares) for share in shares]
+            # A square frame may be narrower than the column, and its texts turn.
+            for index, (view, tall) in enumerate(zip(views, heights, strict=True)):
+                if view.panel.square:
+                    bottoms[index] = view.x_item.measure(*view.x_window, min(breadth * 0.85, tall))
         needed = max(view.y_item.measure(*view.y_window, tall) for view, tall in zip(views, heights, strict=True))
         # Ticks change while one pans: an axis that gets a little narrower stays as wide as it was, so that nothing jumps.
         known = self._lefts.get(column, 0.0)
@@ -454,7 +459,7 @@ class FigureView(QWidget):
             view.head.setGeometry(QRectF(left, y, breadth, head))
             view.head_indent = wide
             y += head
-            low = view.x_item.measure(*view.x_window, width)
+            low = view.x_item.measure(*view.x_window, min(width, tall) if view.panel.square else width)
             view.y_item.measure(*view.y_window, tall)
             frame = QRectF(x, y, width, tall)
             if view.panel.square:

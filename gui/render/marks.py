@@ -642,7 +642,7 @@ class _TextDrawing(Drawing[Text]):
         A text that leads out of the panel is moved in; one wider than the panel has no place.
         """
         viewport = canvas.viewport
-        steps = (0.0,) if self.mark.inside else (0.0, -0.6, 0.6, -1.2, 1.2, -1.8, 1.8)
+        steps = (0.0,) if self.mark.inside else (0.0, -0.7, 0.7, -1.4, 1.4, -2.1, 2.1, -2.8, 2.8)
         fitting = []
         for step in steps:
             placed = wanted.translated(0, step * wanted.height())

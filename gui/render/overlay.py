@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyqtgraph import GraphicsObject
 from PySide6.QtCore import QLineF, QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
-from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPainterPath, QPen
+from PySide6.QtWidgets import QGraphicsWidget, QStyleOptionGraphicsItem, QWidget
 
 from ...resources import Theme
 from ..theme import CAPTION, TICK, font
@@ -50,6 +50,12 @@ class Reading:
 class Overlay(GraphicsObject):  # type: ignore[misc]
     """The topmost item of a panel; it takes no mouse events.
 
+    Parameters
+    ----------
+    frame : QGraphicsWidget
+        The rectangle data is drawn in. Cursor and rectangles stay inside; boxes with text may reach over its edges in a
+        small panel, but not out of the figure.
+
     Attributes
     ----------
     cursor : float or None
@@ -68,9 +74,9 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
         The element pointed at.
     """
 
-    def __init__(self, size: Callable[[], QRectF], parent: GraphicsObject) -> None:
-        super().__init__(parent)
-        self._size = size
+    def __init__(self, frame: QGraphicsWidget) -> None:
+        super().__init__()
+        self._frame = frame
         self._theme: Theme | None = None
         self.cursor: float | None = None
         self.dots: list[tuple[float, float, str]] = []
@@ -94,20 +100,34 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
         self.dots, self.note = [], ""
         self.update()
 
+    def lay_out(self) -> None:
+        """Follow the frame."""
+        self.prepareGeometryChange()
+        self.setPos(self._frame.pos())
+        self.update()
+
     def boundingRect(self) -> QRectF:
-        """Give the whole panel."""
-        return self._size()
+        """Give the whole figure."""
+        scene = self.scene()
+        if scene is None or not scene.views():
+            return self._frame.rect()
+        return QRectF(scene.views()[0].viewport().rect()).translated(-self._frame.pos())
+
+    def shape(self) -> QPainterPath:
+        """Give nothing: the mouse goes through."""
+        return QPainterPath()
 
     def rows_that_fit(self) -> int:
         """Give how many rows the table may have."""
         height = QFontMetricsF(font(CAPTION)).height() + 3
-        return max(min(int((self._size().height() - 2 * _PAD - 8) / height) - 2, 12), 1)
+        return max(min(int((self.boundingRect().height() - 2 * _PAD - 8) / height) - 2, 12), 1)
 
     def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
         """Paint what there is."""
         if self._theme is None:
             return
-        area = self._size()
+        area = self._frame.rect()
+        painter.setClipRect(area)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         if self.under is not None:
             painter.save()
@@ -130,7 +150,9 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
             painter.setPen(QPen(self._colour("accent"), 1.0))
             painter.setBrush(self._colour("accent", 0.10))
             painter.drawRect(self.band)
-        elif self.note:
+            return
+        painter.setClipping(False)
+        if self.note:
             self._paint_note(painter)
         elif self.reading is not None and self.reading.rows:
             self._paint_table(painter, self.reading)
@@ -143,18 +165,30 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
 
     def _place(self, width: float, height: float) -> QRectF:
         """Give where a box stands: beside the mouse (or the cursor), on the side that is free, inside the panel."""
-        area = self._size()
+        area = self.boundingRect()
         mouse = self.mouse if self.mouse is not None else QPointF(self.cursor or 0.0, 12.0)
+        # Inside the panel where it has room, else at least inside the figure.
+        room = self._frame.rect()
+        area = QRectF(
+            QPointF(
+                room.left() if width < room.width() - 8 else area.left(),
+                room.top() if height < room.height() - 8 else area.top(),
+            ),
+            QPointF(
+                room.right() if width < room.width() - 8 else area.right(),
+                room.bottom() if height < room.height() - 8 else area.bottom(),
+            ),
+        )
         left = mouse.x() + _AWAY
-        if left + width > area.width() - 4:
+        if left + width > area.right() - 4:
             left = mouse.x() - _AWAY - width
         top = mouse.y() - _AWAY - height
-        if left < 4:
+        if left < area.left() + 4:
             # Neither side has room: above or below the mouse then.
-            left = min(max(mouse.x() - width / 2, 4.0), max(area.width() - width - 4, 0.0))
-            if top < 4:
+            left = min(max(mouse.x() - width / 2, area.left() + 4), max(area.right() - width - 4, area.left()))
+            if top < area.top() + 4:
                 top = mouse.y() + _AWAY
-        top = min(max(top, 4.0), max(area.height() - height - 4, 0.0))
+        top = min(max(top, area.top() + 4), max(area.bottom() - height - 4, area.top()))
         return QRectF(left, top, width, height)
 
     def _paint_box(self, painter: QPainter, box: QRectF) -> None:
@@ -169,7 +203,7 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
     def _paint_note(self, painter: QPainter) -> None:
         letters = font(CAPTION)
         metrics = QFontMetricsF(letters)
-        widest = max(self._size().width() - 2 * _PAD - 12, 40.0)
+        widest = max(self.boundingRect().width() - 2 * _PAD - 12, 40.0)
         lines = [line.split("\t") for line in self.note.split("\n")]
         names = max((metrics.horizontalAdvance(line[0]) for line in lines if len(line) > 1), default=0.0)
         values = max((metrics.horizontalAdvance(line[1]) for line in lines if len(line) > 1), default=0.0)
@@ -202,7 +236,7 @@ class Overlay(GraphicsObject):  # type: ignore[misc]
         for column, name in enumerate(reading.header):
             widths[column] = max(widths[column], small_metrics.horizontalAdvance(name))
         gap, swatch = 14.0, 14.0
-        room = self._size().width() * 0.8 - 2 * _PAD - swatch - sum(widths[1:]) - gap * (count - 1)
+        room = self.boundingRect().width() * 0.8 - 2 * _PAD - swatch - sum(widths[1:]) - gap * (count - 1)
         widths[0] = max(min(widths[0], max(room, 60.0), 220.0), 20.0)
         width = swatch + sum(widths) + gap * (count - 1)
         height = step * len(reading.rows) + step * (1 + bool(reading.hidden))

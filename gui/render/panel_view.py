@@ -104,7 +104,7 @@ class PanelView:
         self.panel = Panel(key="")
         self.frame = _Frame(self)
         self.content = _Content(self, self.frame)
-        self.overlay = Overlay(self.frame.rect, self.frame)
+        self.overlay = Overlay(self.frame)
         self.x_item = AxisItem("bottom", lambda at, steps: self._zoom(at, None, steps), lambda e: self._drag_axis(e, 0))
         self.y_item = AxisItem("left", lambda at, steps: self._zoom(None, at, steps), lambda e: self._drag_axis(e, 1))
         self.head = _Head(self)
@@ -123,7 +123,7 @@ class PanelView:
         self._hovered: tuple[str, int] | None = None
         self._dragged_rule: Rule | None = None
         self._cursor: float | None = None
-        for item in (self.frame, self.x_item, self.y_item, self.head):
+        for item in (self.frame, self.x_item, self.y_item, self.head, self.overlay):
             scene.addItem(item)
 
     # --- what is drawn
@@ -213,7 +213,7 @@ class PanelView:
 
     def remove(self) -> None:
         """Take the panel off the scene."""
-        for item in (self.frame, self.x_item, self.y_item, self.head):
+        for item in (self.frame, self.x_item, self.y_item, self.head, self.overlay):
             scene = item.scene()
             if scene is not None:
                 scene.removeItem(item)
@@ -256,6 +256,7 @@ class PanelView:
     def refresh(self) -> None:
         """Show what changed about the window or the size."""
         viewport = self.viewport
+        self.overlay.lay_out()
         self.x_item.lay_out(viewport)
         self.y_item.lay_out(viewport)
         self._show_cursor()
@@ -553,10 +554,18 @@ class PanelView:
         """Give the line nearest to a pixel within reach, and its point nearest in x."""
         viewport = self.viewport
         ends = sorted((viewport.x_at(at.x() - REACH), viewport.x_at(at.x() + REACH)))
+        reach = sorted((viewport.y_at(at.y() - REACH), viewport.y_at(at.y() + REACH)))
         best: tuple[float, Line, int] | None = None
         for line, data in self.curves.lines:
             if line.origin is None or line.faint_of:
                 continue
+            if data.is_sorted:
+                first = max(int(data.x.searchsorted(ends[0])) - 1, 0)
+                last = int(data.x.searchsorted(ends[1])) + 1
+                part = data.pyramid.y[first:last]
+                # Most lines are out of reach, and this says so quickly (a NaN compares as not).
+                if not len(part) or part.max() < reach[0] or part.min() > reach[1]:
+                    continue
             kept = data.kept(ends[0], ends[1], int(2 * REACH))
             if not len(kept):
                 continue
@@ -671,13 +680,13 @@ class PanelView:
                 continue
             if not data.x[0] - slack <= at <= data.x[-1] + slack:
                 continue
-            index = min(int(np.searchsorted(data.x, at)), n - 1)
+            index = min(int(data.x.searchsorted(at)), n - 1)
             if index and at - data.x[index - 1] < data.x[index] - at:
                 index -= 1
             x, y = float(data.x[index]), float(data.pyramid.y[index])
             if math.isfinite(y):
                 found.append((line, index, x, y))
-        return sorted(found, key=lambda one: float(viewport.y(one[3])))
+        return sorted(found, key=lambda one: one[3], reverse=not viewport.y_inverted)
 
     def _table(self, readings: list[tuple[Line, int, float, float]], near: str) -> Reading | None:
         if not readings:
@@ -696,16 +705,16 @@ class PanelView:
         bands = {_about(mark.origin, mark.hue): mark for mark in self.panel.marks if isinstance(mark, Band)}
         same_x = len({one[2] for one in readings}) == 1
         has_raw = any(one[0].key in raws for one in shown)
-        has_band = any(_about(one[0].origin, one[0].hue) in bands for one in shown)
+        intervals = [_interval(bands.get(_about(one[0].origin, one[0].hue)), float(one[0].x[one[1]])) for one in shown]
         extras = self._figure.extra_columns
         names: list[str] = []
         rows = []
-        for line, index, _x, _y in shown:
+        for (line, index, _x, _y), interval in zip(shown, intervals, strict=True):
             values = [_name(line), number(float(line.y[index]))]
             if has_raw:
                 values.append(_raw_value(raws.get(line.key), line, index))
-            if has_band:
-                values.append(_interval(bands.get(_about(line.origin, line.hue)), float(line.x[index])))
+            if any(intervals):
+                values.append(interval)
             if not same_x:
                 values.append(place(float(line.x[index]), self.x))
             if extras is not None:
@@ -715,7 +724,7 @@ class PanelView:
             rows.append(Row(line.hue, tuple(values), line.key == near))
         header = ["", "smoothed" if has_raw else ""]
         header += ["value"] if has_raw else []
-        header += [""] if has_band else []
+        header += [""] if any(intervals) else []
         header += [] if same_x else [self.x.label or "x"]
         header += names
         count = max(len(row.cells) for row in rows)
@@ -757,6 +766,8 @@ def _raw_value(raw: Line | None, line: Line, index: int) -> str:
 
 def _interval(band: Band | None, x: float) -> str:
     if band is None or not len(band.x):
+        return ""
+    if not band.x[0] <= x <= band.x[-1]:
         return ""
     at = int(np.argmin(np.abs(band.x - x)))
     low, high = float(band.low[at]), float(band.high[at])

@@ -207,7 +207,8 @@ def place(value: float, axis: Axis) -> str:
             return number(value)
     if value == round(value) and abs(value) < 1e6:
         return f"{value:,.0f}".replace(",", "\u2009").replace("-", "−") if abs(value) >= 1e4 else f"{value:.0f}"
-    return number(value, digits=5)
+    text = number(value, digits=5)
+    return text.rstrip("0").rstrip(".") if "." in text and "×" not in text else text
 
 
 def _category(axis: Axis, low: float, high: float, room: int) -> Ticks:
