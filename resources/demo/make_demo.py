@@ -32,6 +32,7 @@ import json
 import math
 import sysconfig
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -415,7 +416,7 @@ def write_trainer_state(run: Run, folder: Path) -> None:
     evaluation_seconds = 0.0
     for before, row in zip([run.rows[0], *run.rows], run.rows, strict=False):
         shared = {"epoch": round(row["step"] / steps, 6), "num_input_tokens_seen": row["tokens"], "step": row["step"]}
-        if "train/loss" in row:
+        if "train/loss" in row and row["step"] > 0:  # the Trainer logs nothing about training before its first update
             norm, rate = short(row["train/grad_norm"]), short(row["lr"])
             history.append({"grad_norm": norm, "learning_rate": rate, "loss": short(row["train/loss_mean"])} | shared)
         if "val/loss" in row:
@@ -468,11 +469,14 @@ def write_nanogpt(run: Run, folder: Path) -> None:
         f"number of parameters: {run.config['params'] / 1e6:.2f}M",
     ]
     before = run.rows[0]
+    recent: deque[float] = deque(maxlen=8)
     for row in run.rows:
         step = int(row["step"])
-        # At an evaluation nanoGPT prints an estimate on training data too; here it is the batch that comes next.
-        if "val/loss" in row and "train/loss" in row:
-            lines.append(f"step {step}: train loss {row['train/loss']:.4f}, val loss {row['val/loss']:.4f}")
+        if "train/loss" in row:
+            recent.append(row["train/loss"])
+        if "val/loss" in row:
+            # nanoGPT estimates the training loss on some batches; here these are the last ones logged.
+            lines.append(f"step {step}: train loss {np.mean(recent):.4f}, val loss {row['val/loss']:.4f}")
         if "train/loss" in row:
             updates = max(1, step - int(before["step"]))
             milliseconds = 1000 * (row["wall_time"] - before["wall_time"]) / updates
@@ -541,9 +545,9 @@ def make_lr_sweep(out: Path, clock: Clock) -> None:
 
 def make_nanogpt(out: Path, clock: Clock) -> None:
     """One run with too bold a recipe: its loss spikes and comes back."""
-    bold = Recipe("bold", 48, M, peak_lr=0.5, beta2=0.9995, grad_clip=None)
-    name = f"{size_name(48)}-1m-bold"
-    run = train_language_model(name, bold, read_corpus(), clock, logged=512)
+    bold = Recipe("bold", 64, 512 * K, peak_lr=0.5, beta2=0.99, grad_clip=None)
+    name = f"{size_name(64)}-512k-bold"
+    run = train_language_model(name, bold, read_corpus(), clock, logged=1024)
     write_nanogpt(run, out / f"nanogpt/{name}")
 
 
