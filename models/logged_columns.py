@@ -79,7 +79,12 @@ def wall_time_name(first: Mapping[str, Any], step: str) -> str | None:
 
 
 def wall_time(value: Any) -> float | None:
-    """Give seconds since 1970 where `value` can be such a time: a number between 2001 and 2096, also in milliseconds."""
+    """Give seconds since 1970 where `value` can be such a time: a date, or a number of (milli)seconds from 2001 to 2096."""
+    if isinstance(value, str) and _DATE.match(value):
+        try:
+            return np.datetime64(value.strip().removesuffix("Z").replace(" ", "T"), "us").astype(np.int64).item() / 1e6
+        except ValueError:
+            return None
     if isinstance(value, int | float) and not isinstance(value, bool):
         if 1e9 <= value < 4e9:
             return float(value)
@@ -145,6 +150,7 @@ def as_number(text: str) -> float | None:
     return float(text)
 
 
+_DATE = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE | re.ASCII)
 
 

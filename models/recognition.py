@@ -452,8 +452,8 @@ def _wide_scores(frame: pd.DataFrame, _name: str) -> tuple[str, pd.DataFrame] | 
     if plain & _RUN_SIZES:
         return None  # a table of runs
     if "model" not in named and first in ("name", "method", "models", "submission", "system", "team", "unnamed:_0", ""):
-        if pd.api.types.is_float_dtype(frame[frame.columns[0]].dtype):
-            return None
+        if _is_numeric(frame[frame.columns[0]]):
+            return None  # the number of the row
         named["model"] = str(frame.columns[0])
     if "model" in named and "task" not in named:
         return _models_by_tasks(frame, {new: old for new, old in named.items() if new not in ("value", "metric")})

@@ -218,7 +218,7 @@ class _Building:
         if isinstance(event, yaml.ScalarEvent):
             self._add(_scalar(event), event.anchor)
         elif isinstance(event, yaml.AliasEvent):
-            self._add(self._anchors.get(event.anchor))
+            self._add(self._anchors.get(event.anchor or ""))
         elif isinstance(event, yaml.SequenceStartEvent | yaml.MappingStartEvent):
             if len(self._open) >= _DEEPEST:
                 raise ReadError("It is nested too deeply for a configuration.")

@@ -10,7 +10,6 @@ Some of these loggers rewrite the whole file when a metric is added. The file is
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +45,7 @@ _DELIMITERS = (",", "\t", ";")
 _HEADER_BYTES = 4 << 20
 _MOST_COLUMNS = 20_000
 _FIRST_ROWS = 50
+_ARROW_BLOCK_BYTES = 2 << 20
 _MISSING = frozenset({"", "na", "n/a", "#n/a", "null", "none", "-", "--"})
 
 
@@ -407,20 +407,24 @@ def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table | None:
         skipped += 1
         return "skip"
 
-    try:
-        table = arrow_csv.read_csv(
-            io.BytesIO(data),
-            read_options=arrow_csv.ReadOptions(
-                column_names=[str(number) for number in range(len(layout.names))],
-                # One block: rows are counted by a Python function, and one block is parsed by one thread.
-                block_size=len(data) + 1,
-                use_threads=len(data) > 1 << 20,
-            ),
-            parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=skip),
-            convert_options=arrow_csv.ConvertOptions(null_values=[""]),
-        )
-    except pa.ArrowInvalid as error:
-        raise ReadError(f"Its rows cannot be read: {error}.") from error
+    # Blocks are parsed at once; a row that is longer than a block is met by one block for all.
+    for block_size in (min(len(data) + 1, _ARROW_BLOCK_BYTES), len(data) + 1):
+        skipped = 0
+        try:
+            table = arrow_csv.read_csv(
+                pa.BufferReader(data),
+                read_options=arrow_csv.ReadOptions(
+                    column_names=[str(number) for number in range(len(layout.names))],
+                    block_size=block_size,
+                    use_threads=len(data) > _ARROW_BLOCK_BYTES,
+                ),
+                parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=skip),
+                convert_options=arrow_csv.ConvertOptions(null_values=[""]),
+            )
+            break
+        except pa.ArrowInvalid as error:
+            if block_size > len(data):
+                raise ReadError(f"Its rows cannot be read: {error}.") from error
     tally.skipped += skipped
     return table
 

@@ -27,8 +27,8 @@ from ..logged_columns import (
     is_number,
     part_name,
     step_name,
+    wall_time,
     wall_time_name,
-    wall_times,
 )
 from ..progress import Progress
 from ..tables import Event, Forgotten, Problem, RunFacts
@@ -230,9 +230,13 @@ def _records(data: bytes, known: _Known) -> list[dict[str, Any]]:
     return records
 
 
+def _is_nested(record: Mapping[str, Any]) -> bool:
+    return dict in map(type, record.values())
+
+
 def _flat(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Give an object with the objects in it flattened, their keys joined by slashes."""
-    if not any(type(value) is dict for value in record.values()):
+    if not _is_nested(record):
         return record
     flat: dict[str, Any] = {}
     _flatten(record, "", flat, _DEEPEST)
@@ -258,7 +262,7 @@ def _pieces(run: str, data: bytes, known: _Known) -> Iterator[Event]:
     """Give the curves of some whole lines."""
     rows: list[Mapping[str, Any]] = []
     for record in _records(data, known):
-        flat = _flat(_without_config(record, known))
+        flat = _flat(_without_config(record, known)) if _is_nested(record) else record
         if known.step is None:
             _look_for_step(flat, known)
             if known.step is None:
@@ -277,8 +281,7 @@ def _pieces(run: str, data: bytes, known: _Known) -> Iterator[Event]:
     step, _ = _numbers([row[known.step] for row in rows])
     wall = None
     if known.wall is not None:
-        times = [row.get(known.wall) for row in rows]
-        wall = wall_times(np.array([time if is_number(time) else np.nan for time in times], dtype=float))
+        wall = np.array([wall_time(row.get(known.wall)) for row in rows], dtype=np.float64)
     yield from curve_pieces(run, step, _columns(rows, known), wall)
 
 

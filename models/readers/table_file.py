@@ -27,7 +27,7 @@ from .base import Cursor, Entry, Match, Reader, Source, require_regular
 
 _SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz"})
 _MOST_BYTES = 8 << 30
-_MOST_ARRAY_BYTES = 4 << 30
+_MOST_ARRAY_BYTES = 2 << 30
 _MOST_CELLS = 2 << 30
 _MOST_COLUMNS = 20_000
 _LONGEST_TEXT = 2_000
@@ -400,8 +400,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 def _as_labels(labels: np.ndarray) -> np.ndarray:
     """Give labels as a vector: one-hot rows and single columns are unfolded."""
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return np.argmax(labels, axis=1)
-    return labels.reshape(-1)
+        labels = np.argmax(labels, axis=1)
+    return np.ravel(labels)
 
 
 def _answered(
