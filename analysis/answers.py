@@ -86,7 +86,8 @@ def refuse_repeats(frame: pd.DataFrame, key: Sequence[str], whose: str) -> None:
 
 def clause_of_items(frame: pd.DataFrame, within: pd.DataFrame) -> Clause:
     """Give the clause that holds for the items of some rows, among the rows `within`: with their task where those have
-    several."""
+    several.
+    """
     if "task" not in within.columns or within["task"].nunique() < 2:
         return is_in("item", frame["item"].unique())
     parts = frame.groupby("task")["item"].unique().items()
