@@ -49,16 +49,16 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 """Configuration keys (whole, or their last part) that state a canonical column."""
 
 
-def _stated(config: Mapping[str, Any], column: str) -> Any:
-    """Give what a configuration states for a canonical column, or None."""
-    for alias in _ALIASES[column]:
-        if alias in config:
-            return config[alias]
-    for alias in _ALIASES[column]:
-        for key, value in config.items():
-            if key.rpartition(".")[2] == alias:
-                return value
-    return None
+def canonical_column(key: str) -> str:
+    """Give the canonical column that a configuration key would state; empty where it states none."""
+    last = key.rpartition(".")[2]
+    return next((column for column, aliases in _ALIASES.items() if last in aliases), "")
+
+
+def _stated(config: Mapping[str, Any], lasts: Mapping[str, Any], column: str) -> Any:
+    """Give what a configuration states for a canonical column, by its whole keys or else by their last parts, or None."""
+    aliases = _ALIASES[column]
+    return next((place[alias] for place in (config, lasts) for alias in aliases if alias in place), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +150,8 @@ class RunStore:
     @cached_property
     def kept_runs(self) -> Mapping[str, Run]:
         """Runs that pass the filter, by key."""
+        if self.filter == EVERYTHING:
+            return self.runs
         clauses = self._clauses_on(RUNS.name)
         if not clauses:
             return self.runs
@@ -344,7 +346,7 @@ def _joined(schema: Schema, parts: list[pd.DataFrame]) -> pd.DataFrame:
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
-def _record(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+def _record(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """Give the row of the `runs` table for a run that was trained."""
     record: dict[str, Any] = {
         "run": run.key,
@@ -353,10 +355,12 @@ def _record(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "reader": run.reader,
         "status": run.status,
     }
+    # The first of several keys with the same last part counts.
+    lasts = {key.rpartition(".")[2]: value for key, value in reversed(config.items())}
     for column in _ALIASES:
         record[column] = run.facts.get(column)
         if record[column] is None:
-            stated = _stated(config, column)
+            stated = _stated(config, lasts, column)
             is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
             # A configuration may use such a key for something else (`tokens: null`, `lr: [..]`): only plain values count.
             if is_number or (isinstance(stated, str) and column in ("seed", "family")):

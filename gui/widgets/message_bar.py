@@ -52,7 +52,7 @@ class MessageBar(QFrame):
     @property
     def text(self) -> str:
         """The message that is shown; empty where none is."""
-        return self._text.text() if self.isVisibleTo(self.parentWidget()) else ""
+        return "" if self.isHidden() else self._text.text()
 
     def say(
         self,

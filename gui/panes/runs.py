@@ -1,0 +1,859 @@
+"""The runs: which there are, which are shown, which are repeats of one another, and how well each did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from PySide6.QtCore import QPoint, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QMenu,
+    QPushButton,
+    QRadioButton,
+    QStackedLayout,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...models.figure import Keys
+from ...models.linking import Emphasis
+from ...models.reductions import AUTOMATIC, NO_COLUMNS, How, RunColumn, higher_is_better, reduced, run_column
+from ...models.run_groups import (
+    EXCEPT_AT_FIRST,
+    FAMILIES,
+    RunGroups,
+    described,
+    groupable_columns,
+    grouped_runs,
+)
+from ...models.run_tree import RunTree, common_folder, found_keys, tree_by_folder, tree_by_group
+from ...models.selection import IsIn, is_in
+from ...models.session import Grouping
+from ...models.store import RunStore
+from ...models.table_look import cell_text, found_rows, number_text
+from ...models.tables import Curve, Run
+from ...models.tag_order import by_usefulness
+from ..theme import appearance, icon
+from ..widgets.check_tree import CheckTree
+from ..widgets.elided_label import ElidedLabel
+from ..widgets.empty_state import EmptyState
+from ..widgets.frame_table import FrameTable
+from ..widgets.regex_edit import RegexEdit
+from ..workspace import Workspace
+
+_REFRESH_MS = 80
+_FEW_ROWS = 40
+"""Up to this many rows everything is expanded at first."""
+
+_MARKS = {"diverged": ("⚠", "warn"), "running": ("●", "good"), "failed": ("✕", "bad")}
+_WORDS = {
+    "diverged": "diverged: a loss ended as NaN or infinite",
+    "running": "live: it is still being written",
+    "failed": "failed",
+    "finished": "finished",
+    "unknown": "nothing says how it ended",
+}
+_HOWS: tuple[tuple[How, str], ...] = (
+    ("last", "Last value"),
+    ("min", "Lowest value"),
+    ("max", "Highest value"),
+    ("best", "Step of the best value"),
+    ("at", "Value at the step cursor"),
+    ("mean", "Mean of the last 10"),
+)
+_MOST_TAGS = 40
+
+
+class RunNumbers:
+    """The numbers in the columns of runs, each kept while its curve is the same."""
+
+    def __init__(self) -> None:
+        self.cursor: float | None = None
+        self._known: dict[tuple[RunColumn, str], tuple[Curve, float | None, float]] = {}
+
+    def value(self, run: Run | None, column: RunColumn) -> float:
+        """Give the number of a run in a column; NaN where it has none."""
+        curve = run.curves.get(column.of) if run is not None else None
+        if run is None or curve is None or column.how in ("config", "status"):
+            return np.nan
+        at = self.cursor if column.how == "at" else None
+        known = self._known.get((column, run.key))
+        if known is None or known[0] is not curve or known[1] != at:
+            value = reduced(curve, column.how, last=column.last, at=at, higher=higher_is_better(column.of))
+            known = self._known[column, run.key] = (curve, at, value)
+        return known[2]
+
+
+class RunsFace:
+    """What the rows of the runs tree look like; texts are made for those in view."""
+
+    def __init__(
+        self,
+        tree: RunTree,
+        store: RunStore,
+        columns: tuple[RunColumn, ...] = (),
+        groups: RunGroups | None = None,
+        numbers: RunNumbers | None = None,
+    ) -> None:
+        self.tree = tree
+        self.store = store
+        self.columns = columns
+        self.groups = groups
+        self.numbers = RunNumbers() if numbers is None else numbers
+        self.emphasised: np.ndarray | None = None
+        self.hovered: np.ndarray | None = None
+        self._counts = tree.run_counts()
+
+    def run(self, node: int) -> Run | None:
+        """Give the run a node is."""
+        return self.store.runs.get(self.tree.runs[node])
+
+    def titles(self) -> list[tuple[str, str]]:
+        """Give the texts and tooltips of the header; the last column always has room for the counts of folders."""
+        shown = [(column.title, column.help) for column in self.columns]
+        return [("run", "Runs by folder; click to sort by name"), *(shown or [("runs", "Number of runs")])]
+
+    def text(self, node: int, column: int) -> str:
+        """Give a name, a value or a count."""
+        if column == 0:
+            return self.tree.names[node]
+        run = self.run(node)
+        if run is None:
+            if column > 1:
+                return ""
+            count = int(self._counts[node])
+            lit = 0 if self.emphasised is None else int(self.emphasised[node])
+            return f"{lit} of {count}" if 0 < lit < count else str(count)
+        if not self.columns:
+            return ""
+        spec = self.columns[column - 1]
+        if spec.how == "status":
+            return run.status if run.status != "unknown" else ""
+        if spec.how == "config":
+            config = self.store.config(run)
+            return cell_text(config[spec.of]) if spec.of in config else ""
+        if spec.of not in run.curves:
+            return ""
+        value = self.numbers.value(run, spec)
+        if spec.how in ("at", "min", "max", "best") and np.isnan(value):
+            return ""
+        return number_text(value, 5)
+
+    def help(self, node: int, column: int) -> str:
+        """Give the whole key and how the run ended, or what a value is."""
+        run = self.run(node)
+        path = self.tree.paths[node].removeprefix("group:")
+        if run is None:
+            count = int(self._counts[node])
+            return f"{path}\n{count} run{'' if count == 1 else 's'}"
+        if column and self.columns:
+            return f"{self.columns[column - 1].help}\n{run.key}"
+        tags = len(run.curves)
+        return f"{run.key}\n{_WORDS[run.status]} · {tags} tag{'' if tags == 1 else 's'}" + (
+            f" · {run.reader}" if run.reader else ""
+        )
+
+    def ink(self, node: int, column: int) -> str:
+        """Mute counts and names of runs without curves, and what is not under the mouse elsewhere."""
+        if self.hovered is not None and node < len(self.hovered) and not self.hovered[node]:
+            return "muted"
+        if column and not self.tree.runs[node]:
+            lit = self.emphasised is not None and self.emphasised[node] > 0
+            return "accent" if lit else "muted"
+        run = self.run(node)
+        return "muted" if run is not None and not run.curves else ""
+
+    def hue(self, node: int) -> str:
+        """Give the hue of a run or of its group."""
+        if self.groups is not None:
+            run = self.tree.runs[node] or next(iter(self.tree.runs_below(node)), "")
+            return self.groups.hue(run)
+        run_here = self.run(node)
+        return "" if run_here is None else f"c{run_here.ordinal}"
+
+    def mark(self, node: int) -> tuple[str, str]:
+        """Give the sign of a run that diverged, failed or is still running."""
+        run = self.run(node)
+        return ("", "") if run is None else _MARKS.get(run.status, ("", ""))
+
+    def is_head(self, node: int) -> bool:
+        """Top folders are set in bold."""
+        return not self.tree.runs[node] and int(self.tree.parents[node]) == 0
+
+
+class RunsPane(QWidget):
+    """The tree of runs with its filter, its grouping and its columns.
+
+    Signals
+    -------
+    run_hovered(key)
+        The mouse is over this run; empty when over none.
+    """
+
+    run_hovered = Signal(str)
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self._keys: tuple[str, ...] = ()
+        self._hidden = ""
+        self._built_from: tuple[object, ...] = ()
+        self._grouped_from: tuple[object, ...] = ()
+        self._grouped_runs: tuple[object, ...] = ()
+        self._groups: RunGroups | None = None
+        self._expanded_before: set[str] | None = None
+        self._sorting: tuple[int, bool] | None = None
+        self._stale_order = False
+
+        self._filter = RegexEdit("regex", self)
+        self._filter.setAccessibleName("Filter runs by a regular expression")
+        self._filter.pattern_changed.connect(self._on_filter_pattern_changed)
+        self._filter.left.connect(self.focus_tree)
+        self._summary = ElidedLabel("", self, mode=Qt.TextElideMode.ElideRight)
+        self._summary.setProperty("role", "muted")
+        self._select_button = self._button("Tick runs", self._ticks_menu())
+        self._group_button = self._button("Group runs")
+        self._group_button.clicked.connect(self._on_group_button_clicked)
+        self._columns_button = self._button("Columns of values")
+        self._columns_button.clicked.connect(self._on_columns_button_clicked)
+
+        self._numbers = RunNumbers()
+        self._face = RunsFace(tree_by_folder(()), workspace.now.all)
+        self.tree = CheckTree(self._face, self)
+        self.tree.setAccessibleName("Runs")
+        self.tree.tick_wanted.connect(self._on_tree_tick_wanted)
+        self.tree.only_wanted.connect(self._on_tree_only_wanted)
+        self.tree.chosen.connect(self._on_tree_chosen)
+        self.tree.hovered.connect(self._on_tree_hovered)
+        self.tree.menu_wanted.connect(self._on_tree_menu_wanted)
+        self.tree.columns_menu_wanted.connect(self._on_tree_columns_menu_wanted)
+        self.tree.header().sectionClicked.connect(self._on_header_section_clicked)
+        self._empty = EmptyState("", parent=self)
+        self._empty.button_clicked.connect(self._filter.clear)
+
+        top = QHBoxLayout()
+        top.setContentsMargins(2, 0, 0, 0)
+        top.setSpacing(0)
+        top.addWidget(self._summary, 1)
+        for button in (self._select_button, self._group_button, self._columns_button):
+            top.addWidget(button)
+        below = QWidget(self)
+        self._stack = QStackedLayout(below)
+        self._stack.setContentsMargins(0, 0, 0, 0)
+        self._stack.addWidget(self.tree)
+        self._stack.addWidget(self._empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 0, 0)
+        layout.setSpacing(4)
+        filter_row = QHBoxLayout()
+        filter_row.setContentsMargins(0, 0, 8, 0)
+        filter_row.addWidget(self._filter)
+        layout.addLayout(filter_row)
+        layout.addLayout(top)
+        layout.addWidget(below, 1)
+
+        # While files are read there are many snapshots a second; the newest at most every so often is enough.
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_REFRESH_MS)
+        self._later.timeout.connect(self.refresh)
+        workspace.changed.connect(self._on_workspace_changed)
+        workspace.data_changed.connect(self._on_workspace_data_changed)
+        workspace.hovered.connect(self._on_workspace_hovered)
+        appearance().changed.connect(self._on_appearance_changed)
+        self._on_appearance_changed()
+        self._filter.set_pattern(workspace.session.run_filter)
+        self.refresh()
+
+    def focus_filter(self) -> None:
+        """Put the cursor into the filter."""
+        self._filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self._filter.selectAll()
+
+    def focus_tree(self) -> None:
+        """Put the keyboard on the tree."""
+        self.tree.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+    @property
+    def groups(self) -> RunGroups | None:
+        """The groups of runs, None while runs are not grouped."""
+        return self._groups
+
+    @property
+    def summary(self) -> str:
+        """The line that says how many runs are shown and how they are grouped."""
+        return self._summary.text()
+
+    @property
+    def columns(self) -> tuple[RunColumn, ...]:
+        """The columns of values that are shown."""
+        return self._face.columns
+
+    # -- what is shown --------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show the session and the data as they are now."""
+        self._later.stop()
+        now = self._workspace.now
+        store, session = now.kept, now.session
+        self._keys = tuple(store.kept_runs)
+        columns = self._columns_of(store)
+        columns_differ = columns != self._face.columns
+        self._face.store = store
+        self._numbers.cursor = session.step_cursor if session.curves.x == "step" else None
+        self._regroup(store, session.grouping)
+        built_from = (self._keys, session.run_filter, self._groups)
+        if columns_differ and self._sorting is not None and self._sorting[0] > max(len(columns), 1):
+            self._sorting = None
+        if built_from != self._built_from or columns_differ:
+            first = not self._built_from or not self._built_from[0]
+            filtered_before = bool(self._built_from) and bool(self._built_from[1])
+            self._built_from = built_from
+            self._rebuild(columns, first=first, filtered_before=filtered_before)
+            self._show_sorting()
+        elif self._sorting is not None and self._sorting[0] > 0:
+            self._reorder()
+        self._show_ticks()
+        self._show_emphasis()
+        self.tree.viewport().update()
+
+    def _columns_of(self, store: RunStore) -> tuple[RunColumn, ...]:
+        wanted = self._workspace.session.run_columns
+        if wanted == AUTOMATIC:
+            tags = by_usefulness(store.tags())
+            return (RunColumn("last", tags[0]),) if tags else ()
+        return tuple(column for column in map(run_column, wanted) if column is not None)
+
+    def _regroup(self, store: RunStore, grouping: Grouping) -> None:
+        if not grouping.is_on:
+            self._groups, self._grouped_from = None, ()
+            return
+        runs = store.kept_runs.values()
+        # A growing curve makes a new run but keeps its configuration, which is all that groups depend on.
+        held: tuple[object, ...] = tuple(part for run in runs for part in (run.config, run.facts))
+        key = (grouping, store.maps, self._keys, tuple(map(id, held)), tuple(map(id, store.folder_configs.values())))
+        if key != self._grouped_from:
+            self._grouped_from = key
+            self._grouped_runs = (held, store.folder_configs)  # so that the identities stay those of living objects
+            self._groups = grouped_runs(store, grouping)
+
+    def _rebuild(self, columns: tuple[RunColumn, ...], *, first: bool, filtered_before: bool) -> None:
+        pattern = self._workspace.session.run_filter
+        keys = found_keys(self._keys, pattern)
+        self._hidden = common_folder(self._keys)
+        tree = tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
+        if pattern and not filtered_before:
+            self._expanded_before = self.tree.expanded_paths()
+        known = set(self._face.tree.paths[1:])
+        expanded: set[str] | None = None
+        if not pattern and self._expanded_before is not None:
+            expanded, self._expanded_before = self._expanded_before, None
+        elif pattern and len(tree) <= 10 * _FEW_ROWS:
+            expanded = set(tree.paths)
+        elif first or not known & set(tree.paths[1:]):
+            expanded = _expanded_first(tree)
+        self._show_tree(self._sorted(tree, columns), columns, expanded=expanded)
+        self._show_emptiness(len(keys))
+        if self._workspace.session.highlight is not None:
+            self._show_selection(scroll=False)
+
+    def _show_tree(self, tree: RunTree, columns: tuple[RunColumn, ...], *, expanded: set[str] | None = None) -> None:
+        self._face = RunsFace(tree, self._workspace.now.kept, columns, self._groups, self._numbers)
+        self.tree.set_face(self._face, self._ticks(), expanded=expanded)
+
+    def _sorted(self, tree: RunTree, columns: tuple[RunColumn, ...]) -> RunTree:
+        if self._sorting is None:
+            return tree
+        section, descending = self._sorting
+        if section == 0:
+            return tree.reversed() if descending else tree
+        if section > len(columns):
+            return tree.sorted_by(tree.run_counts().astype(np.float64), descending=descending)
+        column = columns[section - 1]
+        if column.how in ("config", "status"):
+            face = RunsFace(tree, self._workspace.now.kept, columns)
+            texts = [face.text(node, section) if key else "" for node, key in enumerate(tree.runs)]
+            return tree.sorted_by(_ranked(texts), descending=descending)
+        runs = self._workspace.now.kept.runs
+        values = np.array([self._numbers.value(runs.get(key), column) for key in tree.runs])
+        return tree.sorted_by(values, descending=descending)
+
+    def _reorder(self) -> None:
+        """Sort again, but never under the mouse: a row must not move away from a click."""
+        if self.tree.underMouse():
+            self._stale_order = True
+            return
+        self._stale_order = False
+        ordered = self._sorted(self._face.tree, self._face.columns)
+        if not np.array_equal(ordered.order, self._face.tree.order):
+            self._show_tree(ordered, self._face.columns)
+
+    def _show_sorting(self) -> None:
+        header = self.tree.header()
+        header.setSortIndicatorShown(self._sorting is not None)
+        if self._sorting is not None:
+            column, descending = self._sorting
+            header.setSortIndicator(column, Qt.SortOrder.DescendingOrder if descending else Qt.SortOrder.AscendingOrder)
+
+    def _ticks(self) -> np.ndarray:
+        return self._face.tree.ticks(frozenset(self._workspace.now.ticked))
+
+    def _show_ticks(self) -> None:
+        self.tree.set_ticks(self._ticks())
+        session = self._workspace.session
+        total = sum(1 for run in self._workspace.now.kept.kept_runs.values() if run.curves)
+        parts = [f"{len(self._workspace.now.ticked)} of {total} shown"]
+        if session.run_filter and not self._filter.error:
+            parts.append(f"{sum(1 for run in self._face.tree.runs if run)} match")
+        grouping = described(session.grouping)
+        self._summary.setText(" · ".join([*parts, *([grouping] if grouping else [])]))
+
+    def _show_emphasis(self) -> None:
+        keys = self._emphasised_keys()
+        self._face.emphasised = None if keys is None else self._face.tree.counts(keys)
+        self.tree.viewport().update()
+
+    def _show_selection(self, *, scroll: bool = True) -> None:
+        keys = self._emphasised_keys() or frozenset()
+        nodes = [node for node, run in enumerate(self._face.tree.runs) if run in keys]
+        self.tree.choose(nodes)
+        if scroll and self.tree.isVisible() and nodes and not any(map(self._is_in_view, nodes)):
+            reachable = next((node for node in nodes if self._is_open(node)), None)
+            if reachable is not None:
+                self.tree.scrollTo(self.tree.tree_model.index_of(reachable))
+
+    def _is_in_view(self, node: int) -> bool:
+        rect = self.tree.visualRect(self.tree.tree_model.index_of(node))
+        return rect.isValid() and self.tree.viewport().rect().intersects(rect)
+
+    def _is_open(self, node: int) -> bool:
+        """Whether everything above a node is expanded; what the user closed stays closed."""
+        parent = int(self._face.tree.parents[node])
+        while parent > 0:
+            if not self.tree.isExpanded(self.tree.tree_model.index_of(parent)):
+                return False
+            parent = int(self._face.tree.parents[parent])
+        return True
+
+    def _emphasised_keys(self) -> frozenset[str] | None:
+        highlight = self._workspace.session.highlight
+        if highlight is None:
+            return None
+        if isinstance(highlight, IsIn) and highlight.column == "run":
+            return frozenset(map(str, highlight.values))
+        keys = tuple(run for run in self._face.tree.runs if run)
+        told = self._workspace.now.emphasis.of(Keys("run", keys))
+        return None if told is None else frozenset(key for key, lit in zip(keys, told, strict=True) if lit)
+
+    def _show_emptiness(self, found: int) -> None:
+        if found:
+            self._stack.setCurrentWidget(self.tree)
+            return
+        session = self._workspace.session
+        if not self._workspace.now.all.runs:
+            self._empty.set_content("No runs are open.", "Drop a folder of logs on the window.")
+        elif self._keys and session.run_filter:
+            self._empty.set_content("No run has this in its path.", button="Clear the filter")
+        else:
+            self._empty.set_content("The filter leaves no run.", "Undo it with Ctrl+Z.")
+        self._stack.setCurrentWidget(self._empty)
+
+    # -- what is ticked -------------------------------------------------------------------------------------------------
+
+    def tick(self, keys: Iterable[str], on: bool) -> None:
+        """Show these runs as well, or no longer."""
+        ticked = frozenset(self._workspace.now.ticked)
+        self._workspace.change(ticked=ticked | frozenset(keys) if on else ticked - frozenset(keys))
+
+    def tick_only(self, keys: Iterable[str]) -> None:
+        """Show these runs and no others."""
+        self._workspace.change(ticked=frozenset(keys))
+
+    def tick_all(self) -> None:
+        """Show all runs the filter leaves as well."""
+        self.tick(self._listed(), True)
+
+    def tick_none(self) -> None:
+        """Show none of the runs the filter leaves."""
+        self.tick(self._listed(), False)
+
+    def invert_ticks(self) -> None:
+        """Show those of the listed runs that are not shown, and not those that are."""
+        listed = frozenset(self._listed())
+        self._workspace.change(ticked=frozenset(self._workspace.now.ticked) ^ listed)
+
+    def _listed(self) -> list[str]:
+        return [run for run in self._face.tree.runs if run]
+
+    def _runs_of(self, nodes: Iterable[int]) -> list[str]:
+        return list(dict.fromkeys(key for node in nodes for key in self._face.tree.runs_below(node)))
+
+    # -- slots ----------------------------------------------------------------------------------------------------------
+
+    def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
+        if fields & {"run_filter", "grouping", "maps", "filter", "run_columns"}:
+            if "run_filter" in fields and origin is not self:
+                self._filter.set_pattern(self._workspace.session.run_filter)
+            self.refresh()
+        elif "ticked" in fields:
+            self._show_ticks()
+        if "highlight" in fields:
+            self._show_emphasis()
+            if origin is not self:
+                self._show_selection()
+        if fields & {"step_cursor", "curves"} and any(column.how == "at" for column in self._face.columns):
+            self._on_workspace_data_changed()
+
+    def _on_workspace_data_changed(self) -> None:
+        if not self._later.isActive():
+            self._later.start()
+
+    def _on_workspace_hovered(self, emphasis: Emphasis) -> None:
+        told = None
+        if emphasis and emphasis is not self._workspace.now.emphasis and not self.tree.underMouse():
+            keys = tuple(run for run in self._face.tree.runs if run)
+            lit = emphasis.of(Keys("run", keys))
+            if lit is not None:
+                told = self._face.tree.counts({key for key, on in zip(keys, lit, strict=True) if on})
+        self._face.hovered = told
+        self.tree.viewport().update()
+
+    def _on_filter_pattern_changed(self, pattern: str) -> None:
+        self._workspace.change(run_filter=pattern, origin=self, gesture="run_filter")
+
+    def _on_tree_tick_wanted(self, nodes: list[int]) -> None:
+        keys = self._runs_of(nodes)
+        self.tick(keys, not frozenset(keys) <= frozenset(self._workspace.now.ticked))
+
+    def _on_tree_only_wanted(self, nodes: list[int]) -> None:
+        self.tick_only(self._runs_of(nodes))
+
+    def _on_tree_chosen(self, nodes: list[int]) -> None:
+        keys = self._runs_of(nodes)
+        self._workspace.highlight(is_in("run", keys) if keys else None, mode="replace", origin=self)
+
+    def _on_tree_hovered(self, node: int) -> None:
+        self.run_hovered.emit(self._face.tree.runs[node] if node < len(self._face.tree) else "")
+        if not node and self._stale_order:
+            self._later.start()
+
+    def _on_header_section_clicked(self, section: int) -> None:
+        first = section > 0 and self._high_first(section)
+        if self._sorting == (section, first):
+            self._sorting = (section, not first)
+        elif self._sorting == (section, not first):
+            self._sorting = None
+        else:
+            self._sorting = (section, first)
+        self._show_sorting()
+        self._show_tree(self._sorted(self._plain_tree(), self._face.columns), self._face.columns)
+        self._show_emphasis()
+
+    def _plain_tree(self) -> RunTree:
+        keys = found_keys(self._keys, self._workspace.session.run_filter)
+        return tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
+
+    def _high_first(self, section: int) -> bool:
+        """Whether the best of a column is its highest; the first click puts the best on top."""
+        if section > len(self._face.columns):
+            return True
+        spec = self._face.columns[section - 1]
+        return spec.how not in ("best", "config", "status") and higher_is_better(spec.of)
+
+    def _on_appearance_changed(self) -> None:
+        self._select_button.setIcon(icon("mdi6.checkbox-multiple-outline"))
+        self._group_button.setIcon(icon("mdi6.shape-outline"))
+        self._columns_button.setIcon(icon("mdi6.table-column-plus-after"))
+
+    def _button(self, name: str, menu: QMenu | None = None) -> QToolButton:
+        button = QToolButton(self)
+        button.setAutoRaise(True)
+        button.setToolTip(name)
+        button.setAccessibleName(name)
+        if menu is not None:
+            button.setMenu(menu)
+            button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        return button
+
+    # -- menus ----------------------------------------------------------------------------------------------------------
+
+    def _ticks_menu(self) -> QMenu:
+        menu = QMenu(self)
+        menu.addAction("Show all that are listed", self.tick_all)
+        menu.addAction("Show none of them", self.tick_none)
+        menu.addAction("Invert", self.invert_ticks)
+        menu.addAction("Show only the selected", self._on_only_selected_triggered)
+        return menu
+
+    def _on_only_selected_triggered(self) -> None:
+        keys = self._runs_of(self.tree.chosen_nodes())
+        if keys:
+            self.tick_only(keys)
+
+    def _on_tree_menu_wanted(self, node: int, place: QPoint) -> None:
+        menu = self.menu_of(node)
+        menu.popup(place)
+
+    def menu_of(self, node: int) -> QMenu:
+        """Make the context menu of a node, or that of the tree for node 0."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        if node:
+            chosen = self.tree.chosen_nodes()
+            nodes = chosen if node in chosen else [node]
+            keys = self._runs_of(nodes)
+            single = self._face.run(node) if len(keys) == 1 else None
+            menu.addAction("Show only this" if len(keys) == 1 else f"Show only these {len(keys)}").triggered.connect(
+                lambda: self.tick_only(keys)
+            )
+            keep = menu.addAction("Keep only this" if len(keys) == 1 else f"Keep only these {len(keys)}")
+            keep.setToolTip("Everything else leaves the computations, too")
+            keep.triggered.connect(lambda: self._keep_only(keys))
+            menu.addSeparator()
+            menu.addAction("Copy key" if len(keys) == 1 else "Copy keys").triggered.connect(
+                lambda: QGuiApplication.clipboard().setText("\n".join(keys))
+            )
+            paths = [self._workspace.now.all.runs[key].source or key for key in keys]
+            menu.addAction("Copy path" if len(keys) == 1 else "Copy paths").triggered.connect(
+                lambda: QGuiApplication.clipboard().setText("\n".join(dict.fromkeys(paths)))
+            )
+            if single is not None:
+                run = single
+                menu.addAction("Configuration…").triggered.connect(lambda: self.show_config(run.key))
+            menu.addSeparator()
+        menu.addAction("Expand all", self.tree.expandAll)
+        menu.addAction("Collapse all", self.tree.collapseAll)
+        return menu
+
+    def _keep_only(self, keys: list[str]) -> None:
+        self._workspace.highlight(is_in("run", keys), mode="replace", origin=self)
+        self._workspace.keep_only_highlighted()
+
+    def show_config(self, key: str) -> ConfigDialog:
+        """Show the configuration of a run beside the window."""
+        store = self._workspace.now.all
+        dialog = ConfigDialog(store, store.runs[key], self)
+        dialog.show()
+        return dialog
+
+    def _on_columns_button_clicked(self) -> None:
+        button = self._columns_button
+        self.columns_menu(0).popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def _on_tree_columns_menu_wanted(self, column: int, place: QPoint) -> None:
+        self.columns_menu(column).popup(place)
+
+    def columns_menu(self, section: int = 0) -> QMenu:
+        """Make the menu that adds columns of values and removes them."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        if 0 < section <= len(self._face.columns):
+            column = self._face.columns[section - 1]
+            menu.addAction(f"Remove {column.title}").triggered.connect(lambda: self.remove_column(column))
+            menu.addSeparator()
+        store = self._workspace.now.kept
+        tags = by_usefulness(store.tags())
+        for how, title in _HOWS:
+            below = menu.addMenu(title)
+            below.setEnabled(bool(tags))
+            for tag in tags[:_MOST_TAGS]:
+                self._add_column_action(below, RunColumn(how, tag), tag)
+        configs = sorted({key for run in store.kept_runs.values() for key in run.config})
+        below = menu.addMenu("Configuration")
+        below.setEnabled(bool(configs))
+        for key in configs[:_MOST_TAGS]:
+            self._add_column_action(below, RunColumn("config", key), key)
+        self._add_column_action(menu, RunColumn("status"), "How it ended")
+        menu.addSeparator()
+        menu.addAction("No values").triggered.connect(lambda: self._workspace.change(run_columns=NO_COLUMNS))
+        menu.addAction("The usual one").triggered.connect(lambda: self._workspace.change(run_columns=AUTOMATIC))
+        return menu
+
+    def _add_column_action(self, menu: QMenu, column: RunColumn, title: str) -> None:
+        action = menu.addAction(title)
+        action.setCheckable(True)
+        action.setChecked(column in self._face.columns)
+        action.triggered.connect(lambda checked: self.add_column(column) if checked else self.remove_column(column))
+
+    def add_column(self, column: RunColumn) -> None:
+        """Add a column of values."""
+        if column not in self._face.columns:
+            self._workspace.change(run_columns=tuple(map(str, (*self._face.columns, column))))
+
+    def remove_column(self, column: RunColumn) -> None:
+        """Take a column of values away."""
+        left = tuple(str(other) for other in self._face.columns if other != column)
+        self._workspace.change(run_columns=left or NO_COLUMNS)
+
+    def _on_group_button_clicked(self) -> None:
+        button = self._group_button
+        popup = GroupingPopup(self._workspace, self)
+        popup.adjustSize()
+        corner = button.mapToGlobal(button.rect().bottomRight())
+        popup.move(max(corner.x() - popup.width(), 0), corner.y())
+        popup.show()
+
+
+def _expanded_first(tree: RunTree) -> set[str]:
+    """Give the paths to expand: all where there is little, else what is at the top as long as few rows come of it."""
+    if len(tree) <= _FEW_ROWS:
+        return set(tree.paths)
+    rows = len(tree.children(0))
+    opened = set()
+    for node in tree.children(0).tolist():
+        rows += len(tree.children(node))
+        if rows > _FEW_ROWS:
+            break
+        opened.add(tree.paths[node])
+    return opened
+
+
+def _ranked(texts: list[str]) -> np.ndarray:
+    """Give the rank of every text, numbers by their value; NaN for empty ones."""
+    numbers = []
+    for text in texts:
+        try:
+            numbers.append(float(text))
+        except ValueError:
+            numbers.append(np.nan)
+    if all(not text or not np.isnan(number) for text, number in zip(texts, numbers, strict=True)):
+        return np.array(numbers)
+    ranks = {text: rank for rank, text in enumerate(sorted(set(texts)))}
+    return np.array([ranks[text] if text else np.nan for text in texts], dtype=np.float64)
+
+
+class GroupingPopup(QFrame):
+    """Chooses what makes runs repeats of one another: the columns they agree on, or all but some."""
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent, Qt.WindowType.Popup)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setProperty("role", "pane")
+        self._workspace = workspace
+        grouping = workspace.session.grouping
+        self._by = QRadioButton("Runs that agree on", self)
+        self._except = QRadioButton("Runs that agree on everything except", self)
+        self._modes = QButtonGroup(self)
+        self._modes.addButton(self._by)
+        self._modes.addButton(self._except)
+        (self._except if grouping.everything_except else self._by).setChecked(True)
+        self._modes.buttonToggled.connect(self._on_mode_toggled)
+        self._find = RegexEdit("find a column", self)
+        self._find.pattern_changed.connect(self._on_find_pattern_changed)
+        self._list = QListWidget(self)
+        self._list.setAccessibleName("Columns")
+        self._list.setUniformItemSizes(True)
+        self._list.setMinimumSize(300, 240)
+        self._list.itemChanged.connect(self._on_item_changed)
+        self._none = QPushButton("No groups", self)
+        self._none.clicked.connect(self._on_none_clicked)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 10, 12, 12)
+        layout.setSpacing(6)
+        layout.addWidget(self._by)
+        layout.addWidget(self._except)
+        layout.addWidget(self._find)
+        layout.addWidget(self._list)
+        layout.addWidget(self._none, 0, Qt.AlignmentFlag.AlignRight)
+        self._fill()
+
+    def _fill(self) -> None:
+        grouping = self._workspace.session.grouping
+        self._list.blockSignals(True)
+        self._list.clear()
+        rows: list[tuple[str, str]] = []
+        columns = groupable_columns(self._workspace.now.kept)
+        if self._except.isChecked():
+            words = {"seed": "seed", "time": "times and dates", "host": "host and devices", "output": "output folders"}
+            rows = [(name, words[name]) for name in FAMILIES]
+            columns = [(name, values) for name, values in columns if name not in FAMILIES]
+        rows += [(name, f"{name.removeprefix('config.')}   {values} values") for name, values in columns]
+        for name, text in rows:
+            item = QListWidgetItem(text, self._list)
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            same_mode = grouping.everything_except == self._except.isChecked()
+            on = name in grouping.keys if same_mode else False
+            item.setCheckState(Qt.CheckState.Checked if on else Qt.CheckState.Unchecked)
+        self._list.blockSignals(False)
+        self._on_find_pattern_changed(self._find.pattern)
+
+    def _checked(self) -> tuple[str, ...]:
+        items = [self._list.item(row) for row in range(self._list.count())]
+        return tuple(
+            item.data(Qt.ItemDataRole.UserRole) for item in items if item.checkState() == Qt.CheckState.Checked
+        )
+
+    def _on_mode_toggled(self, _button: QRadioButton, on: bool) -> None:
+        if on:
+            everything = self._except.isChecked()
+            keys = EXCEPT_AT_FIRST if everything else ()
+            self._workspace.change(grouping=Grouping(keys, everything))
+            self._fill()
+
+    def _on_item_changed(self, _item: QListWidgetItem) -> None:
+        self._workspace.change(grouping=Grouping(self._checked(), self._except.isChecked()), gesture="grouping")
+
+    def _on_none_clicked(self) -> None:
+        self._workspace.change(grouping=Grouping())
+        self.close()
+
+    def _on_find_pattern_changed(self, pattern: str) -> None:
+        try:
+            found = re.compile(pattern, re.IGNORECASE).search
+        except re.error:
+            return
+        for row in range(self._list.count()):
+            item = self._list.item(row)
+            item.setHidden(found(item.text()) is None)
+
+
+class ConfigDialog(QDialog):
+    """The configuration of a run as a table one can search and copy from."""
+
+    def __init__(self, store: RunStore, run: Run, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"Configuration of {run.name or run.key}")
+        self.resize(560, 480)
+        self._rows = self._table_of(store, run)
+        title = ElidedLabel(run.key, self)
+        title.setProperty("role", "title")
+        self._find = RegexEdit("find", self)
+        self._find.pattern_changed.connect(self._on_find_pattern_changed)
+        self.table = FrameTable(self)
+        self.table.setAccessibleName("Configuration")
+        self.table.set_frame(self._rows)
+        note = QLabel("Copy with Ctrl+C." if len(self._rows) else "No configuration was found for this run.", self)
+        note.setProperty("role", "caption")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(12, 12, 12, 12)
+        layout.setSpacing(8)
+        layout.addWidget(title)
+        layout.addWidget(self._find)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(note)
+
+    @staticmethod
+    def _table_of(store: RunStore, run: Run) -> pd.DataFrame:
+        config = store.config(run)
+        return pd.DataFrame(
+            {
+                "key": pd.Series(list(config), dtype="object"),
+                "value": pd.Series([cell_text(value) for value in config.values()], dtype="object"),
+            }
+        )
+
+    def _on_find_pattern_changed(self, pattern: str) -> None:
+        self.table.set_order(np.flatnonzero(found_rows(self._rows, pattern)))
