@@ -136,7 +136,7 @@ def font(size: float = TEXT, *, bold: bool = False) -> QFont:
 
 def _dots_per_inch() -> float:
     screen = QApplication.primaryScreen()
-    return screen.logicalDotsPerInch() if screen is not None else 96.0
+    return screen.logicalDotsPerInch()
 
 
 def colour(name: str, opacity: float = 1.0) -> QColor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from pyqtgraph import GraphicsWidget
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPainterPath
 from PySide6.QtWidgets import QGraphicsItem, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
 
 from ...models.figure import Axis
@@ -23,7 +23,7 @@ _WIDEST = 150.0
 """Pixels of the widest text of a category; a longer one is cut in the middle."""
 
 
-class AxisItem(GraphicsWidget):  # type: ignore[misc]
+class AxisItem(GraphicsWidget):
     """One axis of a panel.
 
     Parameters
@@ -53,7 +53,6 @@ class AxisItem(GraphicsWidget):  # type: ignore[misc]
         self._shows_texts = True
         self._turned = False
         self._texts: tuple[str, ...] = ()
-        self.setToolTip("")
 
     def set_axis(self, axis: Axis, *, shows_texts: bool = True) -> None:
         """Take over what the axis is.
@@ -90,7 +89,7 @@ class AxisItem(GraphicsWidget):  # type: ignore[misc]
             return float(np.ceil(widest / 4) * 4) + _GAP + 4 + label
         self._turned = self._axis.scale == "category" and self._is_crowded(metrics, low, high, length)
         if self._turned:
-            return min(longest, _WIDEST * 0.6) * 0.75 + metrics.height() + _GAP + label
+            return (min(longest, _WIDEST * 0.6) + metrics.height()) * 0.71 + _GAP + 2 + label
         return metrics.height() + _GAP + label + 1
 
     def _is_crowded(self, metrics: QFontMetricsF, low: float, high: float, length: float) -> bool:
@@ -203,10 +202,8 @@ class AxisItem(GraphicsWidget):  # type: ignore[misc]
         """Give the rectangle painted on: texts at the ends stand out a little."""
         return QRectF(-60, -12, self.size().width() + 120, self.size().height() + 24)
 
-    def shape(self) -> object:
+    def shape(self) -> QPainterPath:
         """Give where the mouse finds the axis: between the ends only."""
-        from PySide6.QtGui import QPainterPath
-
         path = QPainterPath()
         path.addRect(QRectF(0, 0, self.size().width(), self.size().height()))
         return path

@@ -6,7 +6,7 @@ import numpy as np
 from PySide6.QtCore import QRectF, Qt
 
 from ...analysis.decimate import ZoomableLine
-from ...models.figure import Clauses, Keys, Origin
+from ...models.figure import Keys, Origin
 from ...models.selection import Clause, either
 from .viewport import Viewport
 
@@ -15,7 +15,7 @@ def clause_of(origin: Origin, elements: list[int]) -> Clause | None:
     """Give the clause for what lies behind some elements; None where nothing is known to lie there."""
     if origin is None or not elements:
         return None
-    parts = origin.values if isinstance(origin, Keys) else origin.clauses if isinstance(origin, Clauses) else ()
+    parts = origin.values if isinstance(origin, Keys) else origin.clauses
     if not parts:
         return None
     return origin.clause([0] if len(parts) == 1 else [i for i in elements if i < len(parts)])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from pyqtgraph import GraphicsView
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QFocusEvent, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ...models.figure import FigureSpec, Line
@@ -21,7 +21,8 @@ from ...resources import Theme
 from ..theme import GRID, TEXT, appearance, font
 from .brush import mode_of
 from .emphasis import Emphasis
-from .panel_view import PanelView, Window
+from .marks import Window
+from .panel_view import PanelView
 from .ticks import to_axis, to_data
 
 _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
@@ -69,7 +70,7 @@ class _Heading(QWidget):
         painter.end()
 
 
-class _Canvas(GraphicsView):  # type: ignore[misc]
+class _Canvas(GraphicsView):
     """The view the panels are in."""
 
     def __init__(self, figure: FigureView) -> None:
@@ -97,6 +98,10 @@ class _Canvas(GraphicsView):  # type: ignore[misc]
         super().leaveEvent(event)
         self._figure.on_left()
 
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self._figure.space_is_down = False
+
 
 class FigureView(QWidget):
     """Shows a `FigureSpec`, and tells what the user does with it.
@@ -104,9 +109,11 @@ class FigureView(QWidget):
     Attributes
     ----------
     extra_columns : callable, optional
-        Called with a line and the index of one of its points, gives more columns for the table at the cursor (wall time ...) by name.
+        Called with a line and the index of one of its points, gives more columns (wall time ...) for the table at the
+        cursor, by name.
     wheel_zooms : bool
-        Whether the wheel zooms by itself; if not, Ctrl with the wheel does, and the wheel alone is left to a scroll area around.
+        Whether the wheel zooms by itself; if not, Ctrl with the wheel does, and the wheel alone is left to a scroll area
+        around.
 
     Signals
     -------
@@ -121,7 +128,8 @@ class FigureView(QWidget):
     cursor_moved(str, float or None)
         The mouse is at a place along x, in data units, of an axis with that column; None: it left.
     x_range_changed(str, str, float or None, float or None)
-        The user changed the range of the axes with that column and scale: its ends in data units; None: they fit the data again.
+        The user changed the range of the axes with that column and scale: its ends in data units; None: they fit the
+        data again.
     menu_requested(QPoint, Clause or None)
         A right click, at a place on the screen.
     """
@@ -204,7 +212,10 @@ class FigureView(QWidget):
             view.set_cursor(x)
 
     def set_x_range(self, column: str, scale: str, low: float | None, high: float | None) -> None:
-        """Show a range of x, in data units, on all axes with a column and scale, as if the user had; None fits the data again."""
+        """Show a range of x, in data units, on all axes with a column and scale, as if the user had.
+
+        None fits the data again.
+        """
         changed = False
         for view in self._panels.values():
             if view.x.column != column or view.x.scale != scale or not column:
@@ -281,7 +292,7 @@ class FigureView(QWidget):
                 view.curves.prepare(view.viewport)
                 view.content.setCacheMode(view.content.CacheMode.NoCache)
             painter = QPainter(image)
-            self.render(painter, QPoint(), flags=QWidget.RenderFlag.DrawChildren)
+            self.render(painter, QPoint(), renderFlags=QWidget.RenderFlag.DrawChildren)
             painter.end()
         finally:
             self._ratio = None
@@ -361,11 +372,6 @@ class FigureView(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self.lay_out()
-
-    def focusOutEvent(self, event: QEvent) -> None:  # type: ignore[override]
-        """Forget the keys held down."""
-        self.space_is_down = False
-        super().focusOutEvent(event)  # type: ignore[arg-type]
 
     def _on_theme_changed(self, theme: Theme) -> None:
         for view in self._panels.values():

@@ -25,6 +25,9 @@ from .viewport import Viewport, polygon
 Box = tuple[float, float, float, float]
 """left, right, bottom, top in axis units; NaN where a mark has no say."""
 
+Window = tuple[float, float]
+"""Low and high end of a range in axis units."""
+
 M = TypeVar("M")
 
 
@@ -102,8 +105,8 @@ class Drawing(ABC, Generic[M]):
         """How many elements the mark has."""
         return 0
 
-    def extent(self) -> Box:
-        """Give the box around the data."""
+    def extent(self, window: Window | None = None) -> Box:
+        """Give the box around the data; of marks along x, around what lies in a window of x."""
         return (math.nan,) * 4
 
     @abstractmethod
@@ -142,11 +145,13 @@ class Drawing(ABC, Generic[M]):
         return own if self.bright is None or bool(self.bright.any()) else own * DIMMED
 
 
-def _box(x: np.ndarray, *ys: np.ndarray) -> Box:
+def _box(x: np.ndarray, *ys: np.ndarray, window: Window | None = None) -> Box:
     """Give the box around points that have both coordinates."""
     low, high = [], []
     for y in ys:
         there = np.isfinite(x) & np.isfinite(y)
+        if window is not None:
+            there &= (x >= window[0]) & (x <= window[1])
         if there.any():
             low.append((x[there].min(), y[there].min()))
             high.append((x[there].max(), y[there].max()))
@@ -180,9 +185,9 @@ class _PointsDrawing(Drawing[Points]):
     def elements(self) -> int:
         return len(self.at_x)
 
-    def extent(self) -> Box:
+    def extent(self, window: Window | None = None) -> Box:
         ends = [end for end in (self.low, self.high) if end is not None]
-        return _box(self.at_x, self.at_y, *ends)
+        return _box(self.at_x, self.at_y, *ends, window=window)
 
     def paint(self, canvas: Canvas) -> None:
         px, py = canvas.viewport.x(self.at_x), canvas.viewport.y(self.at_y)
@@ -277,8 +282,8 @@ class _BandDrawing(Drawing[Band]):
     def elements(self) -> int:
         return len(self.low.x)
 
-    def extent(self) -> Box:
-        return _box(self.low.x, self.low.pyramid.y, self.high.pyramid.y)
+    def extent(self, window: Window | None = None) -> Box:
+        return _box(self.low.x, self.low.pyramid.y, self.high.pyramid.y, window=window)
 
     def paint(self, canvas: Canvas) -> None:
         viewport = canvas.viewport
@@ -332,7 +337,7 @@ class _BarsDrawing(Drawing[Bars]):
     def elements(self) -> int:
         return len(self.end)
 
-    def extent(self) -> Box:
+    def extent(self, window: Window | None = None) -> Box:
         ends = [end for end in (self.base, self.end, self.low, self.high) if end is not None]
         boxes = [box for box in (_box(self.start, *ends), _box(self.stop, *ends)) if not math.isnan(box[0])]
         if not boxes:
@@ -442,7 +447,7 @@ class _CellsDrawing(Drawing[Cells]):
     def elements(self) -> int:
         return self.values.size
 
-    def extent(self) -> Box:
+    def extent(self, window: Window | None = None) -> Box:
         rows, columns = self.values.shape
         return (-0.5, columns - 0.5, -0.5, rows - 0.5)
 
@@ -531,9 +536,9 @@ class _RuleDrawing(Drawing[Rule]):
 
     layer = 3
 
-    def extent(self) -> Box:
+    def extent(self, window: Window | None = None) -> Box:
         if self.mark.axis == "diagonal":
-            return super().extent()
+            return super().extent(window)
         axis = self.x_axis if self.mark.axis == "x" else self.y_axis
         at = float(to_axis(np.array([self.mark.at]), axis.scale)[0])
         return (at, at, math.nan, math.nan) if self.mark.axis == "x" else (math.nan, math.nan, at, at)
@@ -577,6 +582,15 @@ class _RuleDrawing(Drawing[Rule]):
         if self.mark.label:
             self._label(canvas, line)
 
+    def covered(self, viewport: Viewport) -> np.ndarray:
+        line = self._line(viewport)
+        if line is None or line.size() < 2:
+            return np.zeros((0, 2))
+        first, last = line.at(0), line.at(line.size() - 1)
+        shares = np.linspace(0, 1, 100)
+        x, y = first.x() + (last.x() - first.x()) * shares, first.y() + (last.y() - first.y()) * shares
+        return np.stack([x, y], axis=1)
+
     def _label(self, canvas: Canvas, line: QPolygonF) -> None:
         letters = font(TICK)
         metrics = QFontMetricsF(letters)
@@ -612,6 +626,12 @@ class _TextDrawing(Drawing[Text]):
     """A few words at a place."""
 
     layer = 6
+
+    def extent(self, window: Window | None = None) -> Box:
+        if self.mark.inside:
+            return super().extent(window)
+        x, y = np.array([self.mark.x]), np.array([self.mark.y])
+        return _box(to_axis(x, self.x_axis.scale), to_axis(y, self.y_axis.scale), window=window)
 
     def paint(self, canvas: Canvas) -> None:
         mark, viewport = self.mark, canvas.viewport
@@ -668,7 +688,7 @@ class _EdgeDrawing(Drawing[EdgeMarks]):
     def elements(self) -> int:
         return len(self.at_x)
 
-    def extent(self) -> Box:
+    def extent(self, window: Window | None = None) -> Box:
         finite = self.at_x[np.isfinite(self.at_x)]
         if not len(finite):
             return (math.nan,) * 4
@@ -727,9 +747,9 @@ def drawing(mark: Mark, x: Axis, y: Axis) -> Drawing[Any]:
     return _KINDS[type(mark)](mark, x, y)
 
 
-def line_extent(line: ZoomableLine) -> Box:
-    """Give the box around a line in axis units."""
-    return _box(line.x, line.pyramid.y)
+def line_extent(line: ZoomableLine, window: Window | None = None) -> Box:
+    """Give the box around a line, or around what of it lies in a window of x, in axis units."""
+    return _box(line.x, line.pyramid.y, window=window)
 
 
 def symbol_path(symbol: str, size: float) -> QPainterPath:

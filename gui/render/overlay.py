@@ -47,7 +47,7 @@ class Reading:
     hidden: int = 0
 
 
-class Overlay(GraphicsObject):  # type: ignore[misc]
+class Overlay(GraphicsObject):
     """The topmost item of a panel; it takes no mouse events.
 
     Parameters

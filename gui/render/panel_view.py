@@ -23,7 +23,7 @@ from .brush import clause_of, joined, passes_through
 from .curve_item import Curves
 from .emphasis import Emphasis, mask
 from .legend import Legend, entries, free_corner
-from .marks import Box, Canvas, Drawing, alike, drawing, line_extent
+from .marks import Box, Canvas, Drawing, Window, alike, drawing, line_extent
 from .overlay import Overlay, Reading, Row
 from .ticks import number, place, to_axis, to_data
 from .viewport import Viewport
@@ -34,10 +34,8 @@ if TYPE_CHECKING:
 REACH = 12.0
 """Pixels within which a line is near the mouse."""
 
-Window = tuple[float, float]
 
-
-class _Frame(GraphicsWidget):  # type: ignore[misc]
+class _Frame(GraphicsWidget):
     """The rectangle data is drawn in: it clips what is in it and hears the mouse."""
 
     def __init__(self, panel: PanelView) -> None:
@@ -59,7 +57,7 @@ class _Frame(GraphicsWidget):  # type: ignore[misc]
         self._panel.on_wheel(event)
 
 
-class _Content(GraphicsObject):  # type: ignore[misc]
+class _Content(GraphicsObject):
     """Grid and marks, kept as a picture by Qt while nothing of them changes."""
 
     def __init__(self, panel: PanelView, frame: _Frame) -> None:
@@ -70,13 +68,13 @@ class _Content(GraphicsObject):  # type: ignore[misc]
         self.setCacheMode(self.CacheMode.DeviceCoordinateCache)
 
     def boundingRect(self) -> QRectF:
-        return self._frame.rect()
+        return QRectF(self._frame.rect())
 
     def paint(self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None) -> None:
         self._panel.paint(painter)
 
 
-class _Head(GraphicsWidget):  # type: ignore[misc]
+class _Head(GraphicsWidget):
     """The strip above the frame: the panel's title, and the legend where it has no room inside."""
 
     def __init__(self, panel: PanelView) -> None:
@@ -114,7 +112,7 @@ class PanelView:
         self.y_window: Window = (0.0, 1.0)
         self.x_is_free = self.y_is_free = False
         self.head_indent = 0.0
-        self._extents: dict[str, tuple[ZoomableLine, Box]] = {}
+        self._extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
         self._theme: Theme | None = None
         self._emphasis: Emphasis = None
         self._legend: Legend | None = None
@@ -221,28 +219,38 @@ class PanelView:
     # --- the window
 
     def extent(self) -> Box:
-        """Give the box around all marks in axis units; NaN where there is nothing."""
-        boxes = [one.extent() for one in self.drawings.values()]
-        extents: dict[str, tuple[ZoomableLine, Box]] = {}
+        """Give the box around all marks in axis units; NaN where there is nothing.
+
+        Where the x axis asks for its limits, y is what lies between them.
+        """
+        asked = self.x.low is not None or self.x.high is not None
+        window = None
+        if asked:
+            low = -math.inf if self.x.low is None else float(to_axis(np.array([self.x.low]), self.x.scale)[0])
+            high = math.inf if self.x.high is None else float(to_axis(np.array([self.x.high]), self.x.scale)[0])
+            window = None if math.isnan(low) or math.isnan(high) else (low, high)
+        boxes = [one.extent(window) for one in self.drawings.values()]
+        extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
         for line, data in self.curves.lines:
             known = self._extents.get(line.key)
-            extents[line.key] = known if known is not None and known[0] is data else (data, line_extent(data))
-            boxes.append(extents[line.key][1])
+            if known is None or known[0] is not data or known[1] != window:
+                known = (data, window, line_extent(data, window))
+            extents[line.key] = known
+            boxes.append(known[2])
         self._extents = extents
         if not boxes:
             return (math.nan,) * 4
         table = np.array(boxes)
-        with np.errstate(all="ignore"):
-            low, high = np.fmin.reduce(table), np.fmax.reduce(table)
-        return (float(low[0]), float(high[1]), float(low[2]), float(high[3]))
+        low_ends, high_ends = np.fmin.reduce(table), np.fmax.reduce(table)
+        return (float(low_ends[0]), float(high_ends[1]), float(low_ends[2]), float(high_ends[3]))
 
     def fitted(self, box: Box) -> tuple[Window, Window]:
         """Give the windows that show a box, with a margin, or what the axes ask for."""
         bars = [mark for mark in self.panel.marks if isinstance(mark, Bars)]
         upright, lying = any(not mark.horizontal for mark in bars), any(mark.horizontal for mark in bars)
         cells = any(isinstance(mark, Cells) for mark in self.panel.marks)
-        x = _fitted(self.x, box[0], box[1], 0.0 if cells else 0.025, flush=lying)
-        y = _fitted(self.y, box[2], box[3], 0.0 if cells else 0.06, flush=upright)
+        x = _fitted(self.x, box[0], box[1], 0.0 if cells else 0.02, flush=lying)
+        y = _fitted(self.y, box[2], box[3], 0.0 if cells else 0.05, flush=upright)
         return x, y
 
     def set_x_window(self, window: Window) -> None:
@@ -652,7 +660,8 @@ class PanelView:
         readings = self._readings(self._cursor, viewport)
         with_table = overlay.mouse is not None
         if readings:
-            nearest = min(readings, key=lambda one: abs(one[2] - self._cursor)) if not near else None
+            cursor = self._cursor
+            nearest = min(readings, key=lambda one: abs(one[2] - cursor)) if not near else None
             named = next((one for one in readings if one[0].key == near), nearest) or readings[0]
             at = named[2] if with_table else self._cursor
             self._snapped = to_data(named[2], self.x.scale)
