@@ -77,14 +77,14 @@ def figure_bytes(
     from .renderer import drawn
 
     with settings(style):
-        figure = drawn(spec, style, title=title, height=height, opaque=kind == "eps")
+        figure = drawn(spec, style, title=title, height=height, opaque=kind == "eps").figure
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=_metadata(spec, kind))
     data = buffer.getvalue()
     if kind == "eps":
-        # matplotlib takes no date and no title for EPS: it writes now, and the name of a temporary file.
+        # matplotlib writes the present time and no title.
         data = re.sub(rb"%%CreationDate: [^\n]*\n", b"", data, count=1)
-        data = re.sub(rb"%%Title: [^\n]*\n", b"%%Title: " + _ascii(spec.title or "figure") + b"\n", data, count=1)
+        data = data.replace(b"%%Creator:", b"%%Title: " + _ascii(spec.title or "figure") + b"\n%%Creator:", 1)
     return data
 
 

@@ -26,7 +26,7 @@ from ...models.figure import (
 )
 from .marks import kept_points, opacity_of, placed
 from .page import SHRINK, SYMBOLS, Page
-from .words import cut, width_of
+from .words import cut
 
 _MOST_IN_LEGEND = 24
 
@@ -117,19 +117,20 @@ def _legend_inside(page: Page, panel: Panel, entries: dict[str, list[Any]]) -> b
             for x, y in ((1, 1), (0, 1), (1, 0), (0, 0), (0.5, 1), (0.5, 0), (1, 0.5), (0, 0.5)):
                 left, bottom = int(ends[0] * x), int(ends[1] * y)
                 if not taken[bottom : bottom + high, left : left + wide].any():
-                    _keep_legend(axes, legend, x, y)
+                    page.legends[panel.key] = (_keep_legend(legend, x, y), across)
                     return True
         legend.remove()
     return False
 
 
-def _keep_legend(axes: Axes, legend: Legend, x: float, y: float) -> None:
+def _keep_legend(legend: Legend, x: float, y: float) -> str:
     vertical = {0: "lower", 0.5: "center", 1: "upper"}[y]
     horizontal = {0: "left", 0.5: "center", 1: "right"}[x]
     place: Any = f"{vertical} {horizontal}"
     legend.set_loc(place)
     legend.set_in_layout(False)  # it lies within the panel
     legend.set_zorder(7)
+    return str(place)
 
 
 def _taken(page: Page, panel: Panel, axes: Axes, *, words: bool = True) -> np.ndarray:
@@ -208,9 +209,9 @@ def _taken(page: Page, panel: Panel, axes: Axes, *, words: bool = True) -> np.nd
             case Text():
                 pass
     inverse = axes.transAxes.inverted()
-    for owner, one, _ in page.words if words else ():
-        if owner is axes:
-            box = one.get_window_extent().transformed(inverse)
+    for one in page.words if words else ():
+        if one.panel == panel.key:
+            box = one.words.get_window_extent().transformed(inverse)
             fill_between(np.array([[box.x0, box.y0]]), np.array([[box.x1, box.y1]]))
     return taken
 
@@ -232,10 +233,15 @@ def _legend_below(page: Page, entries: dict[str, list[Any]]) -> float:
     style, figure = page.style, page.figure
     room = style.width * 72 - 8
     samples, labels = _listed(page, entries, room * 0.8)
-    widest = max(width_of(figure, label, style.small) for label in labels)
-    across = int(np.clip(room // (widest + style.small * 3.6), 1, len(labels)))
-    legend = figure.legend(samples, labels, loc="lower center", ncols=across, borderaxespad=0.2, **_legend_style(page))
+    for across in range(min(len(labels), 6), 0, -1):  # columns are as wide as their own labels, so they are tried
+        legend = figure.legend(
+            samples, labels, loc="lower center", ncols=across, borderaxespad=0.2, **_legend_style(page)
+        )
+        if across == 1 or legend.get_window_extent().width * 72 / figure.dpi <= room:
+            break
+        legend.remove()
     legend.set_in_layout(False)
+    page.below = across
     return float(legend.get_window_extent().height / figure.dpi) + 0.04
 
 
@@ -246,24 +252,23 @@ def settle_words(page: Page, spec: FigureSpec) -> None:
     above and below it.
     """
     panels = {panel.key: panel for panel in spec.panels}
-    taken = {
-        id(page.axes[key]): _taken(page, panels[key], page.axes[key], words=False) for key in page.axes if page.words
-    }
+    taken = {key: _taken(page, panels[key], page.axes[key], words=False) for key in {one.panel for one in page.words}}
     standing: list[Bbox] = [legend.get_window_extent() for axes in page.axes.values() if (legend := axes.get_legend())]
-    for axes, words, inside in page.words:
-        page_box = page.figure.bbox
+    for one in page.words:
+        axes, words = page.axes[one.panel], one.words
         panel_box = axes.get_window_extent()
-        room = Bbox.from_extents(panel_box.x0, page_box.y0, max(panel_box.x1, page_box.x1 - 2), page_box.y1)
+        room = Bbox.intersection(panel_box.padded(page.style.small * 0.4), page.figure.bbox) or panel_box
         if words.get_window_extent().x1 > panel_box.x1 and words.get_horizontalalignment() == "left":
             words.set_horizontalalignment("right")
         elif words.get_window_extent().x0 < panel_box.x0 and words.get_horizontalalignment() == "right":
             words.set_horizontalalignment("left")
-        if not inside:
-            _move_off_marks(page, axes, words, taken[id(axes)])
+        if not one.inside:
+            _move_off_marks(page, axes, words, taken[one.panel])
         box = words.get_window_extent()
         leaves = box.x0 < room.x0 or box.x1 > room.x1 or box.y0 < room.y0 or box.y1 > room.y1
         if leaves or any(box.overlaps(other) for other in standing):
             words.remove()
+            page.dropped.add((one.panel, one.key))
         else:
             standing.append(box)
 

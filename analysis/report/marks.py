@@ -26,7 +26,7 @@ from ...models.figure import (
 )
 from ..decimate import ZoomableLine
 from .limits import scaled
-from .page import LINE, MANY_POINTS, SHRINK, SYMBOLS, Page
+from .page import LINE, MANY_POINTS, SHRINK, SYMBOLS, Page, Placed
 from .words import width_of
 
 _DOTS = 300
@@ -37,10 +37,9 @@ def placed(values: Any, axis: Axis) -> np.ndarray:
     """Give data in matplotlib's units; what a log axis cannot show becomes NaN."""
     values = np.asarray(values, dtype=float)
     if axis.scale == "time":
-        return values / 86400
-    if axis.scale == "log":
-        values = np.where(values > 0, values, np.nan)
-    return values
+        values = values / 86400
+    shown: np.ndarray = np.where(values > 0, values, np.nan) if axis.scale == "log" else values
+    return shown
 
 
 def draw_mark(page: Page, panel: Panel, mark: Mark, depth: float) -> None:
@@ -74,7 +73,7 @@ def draw_mark(page: Page, panel: Panel, mark: Mark, depth: float) -> None:
                 color=page.colour(mark.hue),
                 zorder=5,
             )
-            page.words.append((axes, words, mark.inside))
+            page.words.append(Placed(panel.key, mark.key, words, mark.inside))
 
 
 def _vertical_alignment(mark: Text) -> str:

@@ -75,6 +75,24 @@ def settings(style: Style) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Words of a mark as they were written at first.
+
+    Attributes
+    ----------
+    panel, key : str
+        Of the panel and the mark.
+    inside : bool
+        Whether they are placed inside the panel instead of at data.
+    """
+
+    panel: str
+    key: str
+    words: Words
+    inside: bool
+
+
 @dataclass
 class Page:
     """What drawing a mark needs to know.
@@ -85,8 +103,14 @@ class Page:
         Whether opacities are mixed with white.
     axes, limits : dict
         Of each panel, by its key; limits in data coordinates.
-    words : list of (Axes, Text, bool)
-        Words of the marks, to be settled when all else stands, and whether they are placed inside the panel instead of at data.
+    words : list of Placed
+        Words of the marks, to be settled when all else stands.
+    legends : dict of str to (str, int)
+        Where the legend of a panel stands in it, and in how many columns.
+    below : int
+        Columns of the legend below all panels; 0 where there is none.
+    slanted, dropped : set
+        Keys of panels whose names of categories are slanted; of panels and words that found no place.
     """
 
     style: Style
@@ -95,7 +119,11 @@ class Page:
     figure: Figure
     axes: dict[str, Axes] = field(default_factory=dict)
     limits: dict[str, tuple[Limits, Limits]] = field(default_factory=dict)
-    words: list[tuple[Axes, Words, bool]] = field(default_factory=list)
+    words: list[Placed] = field(default_factory=list)
+    legends: dict[str, tuple[str, int]] = field(default_factory=dict)
+    below: int = 0
+    slanted: set[str] = field(default_factory=set)
+    dropped: set[tuple[str, str]] = field(default_factory=set)
 
     def colour(self, hue: str, opacity: float = 1.0) -> Any:
         """Give a colour matplotlib takes; mixed with the white of the paper where the format has no transparency."""

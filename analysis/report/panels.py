@@ -101,7 +101,7 @@ def set_limits(page: Page, panel: Panel, spec: FigureSpec) -> None:
     for which, axis, limits, length in (("x", panel.x, x, wide), ("y", panel.y, y, high)):
         names = axis.names or _names_of_cells(panel, which)
         inverted = axis.inverted or (which == "y" and any(isinstance(mark, Cells) for mark in panel.marks))
-        _set_axis(page, axes, which, axis, limits, inches=length, names=names, inverted=inverted)
+        _set_axis(page, panel, which, axis, limits, inches=length, names=names, inverted=inverted)
     if not last_of_shared:
         axes.tick_params(axis="x", labelbottom=False)
         axes.set_xlabel("")
@@ -122,7 +122,7 @@ def _names_of_cells(panel: Panel, which: str) -> tuple[str, ...]:
 
 def _set_axis(
     page: Page,
-    axes: Axes,
+    panel: Panel,
     which: str,
     axis: Axis,
     limits: Limits,
@@ -131,7 +131,7 @@ def _set_axis(
     names: tuple[str, ...],
     inverted: bool,
 ) -> None:
-    style, figure = page.style, page.figure
+    axes, style, figure = page.axes[panel.key], page.style, page.figure
     if axis.scale == "log":
         getattr(axes, f"set_{which}scale")("log", nonpositive="clip")
     low, high = (part / 86400 for part in limits) if axis.scale == "time" else limits
@@ -152,7 +152,7 @@ def _set_axis(
         target.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
         label = f"{label} (UTC)" if label and "UTC" not in label else label
     elif names:
-        _set_names(page, axes, which, names, inches)
+        _set_names(page, panel, which, names, inches)
     else:
         target.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
         formatter = ScalarFormatter(useMathText=True)
@@ -165,8 +165,8 @@ def _set_axis(
         getattr(axes, f"set_{which}label")(text, fontsize=style.text, color=page.theme.colour("ink"), labelpad=2.5)
 
 
-def _set_names(page: Page, axes: Axes, which: str, names: tuple[str, ...], inches: float) -> None:
-    style, figure = page.style, page.figure
+def _set_names(page: Page, panel: Panel, which: str, names: tuple[str, ...], inches: float) -> None:
+    axes, style, figure = page.axes[panel.key], page.style, page.figure
     step = max(1, int(np.ceil(len(names) * style.small * 1.15 / (inches * 72))))
     places = range(0, len(names), step)
     shown = [cut(figure, names[at], style.small, page.style.width * 72 * 0.3) for at in places]
@@ -179,6 +179,7 @@ def _set_names(page: Page, axes: Axes, which: str, names: tuple[str, ...], inche
     if which == "x":
         widest = max((width_of(figure, name, style.small) for name in shown), default=0)
         if widest + style.small * 0.6 > inches * 72 / max(len(shown), 1):
+            page.slanted.add(panel.key)
             axes.tick_params(axis="x", labelrotation=40)
             for text in axes.get_xticklabels():
                 text.set_horizontalalignment("right")

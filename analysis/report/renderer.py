@@ -25,7 +25,7 @@ from .styles import Style
 
 def drawn(
     spec: FigureSpec, style: Style, *, title: bool | None = None, height: float | None = None, opaque: bool = False
-) -> Figure:
+) -> Page:
     """Draw a figure on white, whatever the window's theme.
 
     To be called within `settings`, as saving is.
@@ -42,6 +42,11 @@ def drawn(
         Height of the panels in inches; None gives each panel the golden ratio.
     opaque : bool
         Whether to mix opacities with white, for formats without transparency.
+
+    Returns
+    -------
+    Page
+        The figure, and what was decided while drawing it.
     """
     titled = style.title if title is None else title
     panels_high = panels_height(spec, style) if height is None else height
@@ -70,7 +75,7 @@ def drawn(
     align_shared(page, spec)
     write_in_cells(page, spec)
     settle_words(page, spec)
-    return figure
+    return page
 
 
 def _without_mathematics(value: Any) -> Any:

@@ -22,9 +22,9 @@ DRAWN_COLUMNS = (
 )  # fmt: skip
 """Columns of the numbers drawn. Those no mark of a figure uses are left out.
 
-panel, key: of the panel and the mark in it. mark: its kind. x, y: where it stands, in data coordinates; of bars their centre and their
-end, of cells their column and row from 0. low, high: ends of bands and error bars. base, width: of bars. size: diameter of points in
-points. value: of cells. x_name, y_name: on axes of categories. text: what is written there.
+panel, key: of the panel and the mark in it. mark: its kind. x, y: where it stands, in data coordinates; of bars their centre
+and their end, of cells their column and row from 0. low, high: ends of bands and error bars. base, width: of bars. size:
+diameter of points in points. value: of cells. x_name, y_name: on axes of categories. text: what is written there.
 """
 
 
@@ -118,7 +118,7 @@ def estimates_table(result: Result) -> pd.DataFrame:
 
 def answer_table(result: Result) -> pd.DataFrame:
     """Give the table of an answer that is shown first, or its estimates where it has none."""
-    return next(iter(result.tables.values()), None) if result.tables else estimates_table(result)  # type: ignore[return-value]
+    return next(iter(result.tables.values())) if result.tables else estimates_table(result)
 
 
 # -- formats ------------------------------------------------------------------------------------------------------------

@@ -16,16 +16,16 @@ def width_of(figure: Figure, text: str, size: float, weight: str = "normal") -> 
     return float(words.get_window_extent().width) * 72 / figure.dpi
 
 
-def cut(figure: Figure, text: str, size: float, room: float) -> str:
+def cut(figure: Figure, text: str, size: float, room: float, weight: str = "normal") -> str:
     """Give `text`, cut in the middle where it is wider than `room` points."""
-    if width_of(figure, text, size) <= room:
+    if width_of(figure, text, size, weight) <= room:
         return text
     keep = len(text)
     while keep > 4:
         keep -= max(1, keep // 12)
         front = -(-keep * 3 // 5)
         short = f"{text[:front]}…{text[len(text) - (keep - front) :]}"
-        if width_of(figure, short, size) <= room:
+        if width_of(figure, short, size, weight) <= room:
             return short
     return short if len(text) > 4 else text
 
@@ -43,7 +43,7 @@ def wrapped(figure: Figure, text: str, size: float, room: float, *, most: int, w
             lines[-1] = longer
     if len(lines) > most:
         lines[most - 1 :] = [" ".join(lines[most - 1 :])]
-    return [cut(figure, line, size, room) for line in lines]
+    return [cut(figure, line, size, room, weight) for line in lines]
 
 
 def _words(figure: Figure) -> list[Words]:
