@@ -365,8 +365,6 @@ class RunsPane(QWidget):
             expanded = _expanded_first(tree)
         self._show_tree(self._sorted(tree, columns), columns, expanded=expanded)
         self._show_emptiness(len(keys))
-        if self._workspace.session.highlight is not None:
-            self._show_selection(scroll=False)
 
     def _show_tree(self, tree: RunTree, columns: tuple[RunColumn, ...], *, expanded: set[str] | None = None) -> None:
         self._face = RunsFace(tree, self._workspace.now.kept, columns, self._groups, self._numbers)
@@ -422,13 +420,14 @@ class RunsPane(QWidget):
     def _show_emphasis(self) -> None:
         keys = self._emphasised_keys()
         self._face.emphasised = None if keys is None else self._face.tree.counts(keys)
-        self.tree.viewport().update()
+        runs = self._face.tree.runs
+        self.tree.set_lit(None if not keys else np.fromiter((run in keys for run in runs), bool, len(runs)))
 
-    def _show_selection(self, *, scroll: bool = True) -> None:
-        keys = self._emphasised_keys() or frozenset()
-        nodes = [node for node, run in enumerate(self._face.tree.runs) if run in keys]
-        self.tree.choose(nodes)
-        if scroll and self.tree.isVisible() and nodes and not any(map(self._is_in_view, nodes)):
+    def _show_selection(self) -> None:
+        """Forget the user's own selection for one made elsewhere, and bring that into view."""
+        self.tree.choose([])
+        nodes = self.tree.chosen_nodes()
+        if self.tree.isVisible() and nodes and not any(map(self._is_in_view, nodes)):
             reachable = next((node for node in nodes if self._is_open(node)), None)
             if reachable is not None:
                 self.tree.scrollTo(self.tree.tree_model.index_of(reachable))

@@ -282,6 +282,7 @@ class CheckTree(QTreeView):
         super().__init__(parent)
         self.tree_model = CheckTreeModel(face, self)
         self._hovered = 0
+        self._lit: np.ndarray | None = None
         self._telling = True
         self._wide_columns: list[int] = []
         self.setModel(self.tree_model)
@@ -333,11 +334,12 @@ class CheckTree(QTreeView):
         scrolled = self.verticalScrollBar().value()
         current = self.currentIndex()
         current_path = old[current.internalId()] if current.isValid() else ""
-        chosen = [old[node] for node in self.chosen_nodes()]
+        chosen = [old[index.internalId()] for index in self.selectionModel().selectedRows()]
         telling, self._telling = self._telling, False
         try:
             # A reset and not a change of layout: with rows gone, what Qt holds on to would point to nothing.
             model.set_face(face, ticks)
+            self._lit = None
             node_of = {path: node for node, path in enumerate(face.tree.paths)}
             self._expand(node_of, expanded)
             self.choose([node_of[path] for path in chosen if path in node_of])
@@ -360,6 +362,16 @@ class CheckTree(QTreeView):
     def set_ticks(self, ticks: np.ndarray) -> None:
         """Show these boxes."""
         self.tree_model.set_ticks(ticks)
+        self.viewport().update()
+
+    def set_lit(self, lit: np.ndarray | None) -> None:
+        """Draw these rows as selected, as when they were chosen elsewhere: thousands of scattered rows cost nothing.
+
+        Parameters
+        ----------
+        lit : ndarray of bool, shape (nodes,), or None
+        """
+        self._lit = lit
         self.viewport().update()
 
     def fit_columns(self) -> None:
@@ -388,8 +400,9 @@ class CheckTree(QTreeView):
                 self.setExpanded(self.tree_model.index_of(node), True)
 
     def chosen_nodes(self) -> list[int]:
-        """Give the nodes whose rows are selected, from the top down."""
-        return sorted({index.internalId() for index in self.selectionModel().selectedRows()})
+        """Give the nodes whose rows the user selected, from the top down; else those that are lit."""
+        own = sorted({index.internalId() for index in self.selectionModel().selectedRows()})
+        return own or ([] if self._lit is None else np.flatnonzero(self._lit).tolist())
 
     def choose(self, nodes: list[int]) -> None:
         """Select exactly these rows; nothing is told."""
@@ -411,6 +424,12 @@ class CheckTree(QTreeView):
             self._telling = telling
 
     # -- hands ----------------------------------------------------------------------------------------------------------
+
+    def drawRow(self, painter: QPainter, options: QStyleOptionViewItem, index: _AnyIndex) -> None:
+        """Draw the ground of a row that is lit, then the row."""
+        if self._lit is not None and self._lit[index.internalId()]:
+            painter.fillRect(options.rect, colour("selection"))
+        super().drawRow(painter, options, index)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Tick on the box, take only this with Alt; a box never changes the selection."""
@@ -486,6 +505,7 @@ class CheckTree(QTreeView):
 
     def _on_selection_changed(self) -> None:
         if self._telling:
+            self._lit = None
             self.chosen.emit(self.chosen_nodes())
 
     def _on_menu_wanted(self, place: QPoint) -> None:
