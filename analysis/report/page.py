@@ -147,12 +147,17 @@ def columns_of(spec: FigureSpec, style: Style) -> list[tuple[Panel, ...]]:
 
 
 def panels_height(spec: FigureSpec, style: Style) -> float:
-    """Give the height in inches of all panels: the golden ratio for each, more for square ones."""
+    """Give the height in inches of all panels: the golden ratio for the tallest, more for square ones."""
     columns = columns_of(spec, style) or [()]
     wide = style.width / len(columns)
 
     def unit(panel: Panel) -> float:
         return max(wide / GOLDEN, min(0.95 * wide, 3.1)) if panel.square else wide / GOLDEN
 
-    heights = [sum(unit(panel) * panel.height for panel in column) for column in columns]
+    # The tallest panel of a column has the golden ratio, the others are as much lower as they say.
+    tallest = [max((panel.height for panel in column), default=1.0) for column in columns]
+    heights = [
+        sum(unit(panel) * panel.height / most for panel in column)
+        for column, most in zip(columns, tallest, strict=True)
+    ]
     return max(*heights, 1.2) if heights else wide / GOLDEN
