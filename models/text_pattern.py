@@ -1,0 +1,205 @@
+r"""A regular expression of the user that makes curves of the lines of a log.
+
+Named groups say what is what: ``(?P<step>\d+)`` the step, ``(?P<wall_time>...)`` the time (seconds since 1970, or as
+``2026-01-31 12:00:00``), ``(?P<total>\d+)`` the number of steps planned; any other group is a metric of that name. Where a
+log names its metrics itself, a group ``tag`` and a group ``value`` take them in pairs, as often as they occur in a line::
+
+    step (?P<step>\d+).*?loss (?P<loss>\S+)
+    ^\[(?P<step>\d+)\]|(?P<tag>\w+)=(?P<value>\S+)
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .errors import ExpressionError, ReadError
+from .logged_columns import as_number
+
+LONGEST_LINE = 1000
+"""Characters of a line beyond which it is not looked at: searching may take a power of the length."""
+
+SHORT = 32
+"""Characters that are searched without trying less first."""
+
+MOST_SECONDS_A_LINE = 0.005
+"""Processor time for a part of a line beyond which twice as much of it is not tried."""
+
+MOST_SECONDS = 10.0
+"""Time after which reading a file with a pattern is given up."""
+
+PREVIEW_SECONDS = 2.0
+
+_RESERVED = frozenset({"step", "total", "wall_time", "tag", "value"})
+
+
+class MatchedLine(NamedTuple):
+    """What a pattern found in a line: its number from 0, step, time and planned steps where it has them, and the values."""
+
+    line: int
+    step: float | None
+    wall_time: float | None
+    total: float | None
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPattern:
+    """How lines of some files are read.
+
+    Attributes
+    ----------
+    name : str
+        Shown to the user; runs say that this read them.
+    glob : str
+        Files it applies to, as in `fnmatch`, by their name or by their path below what was opened.
+    regex : str
+        The regular expression, searched for in every line.
+
+    Raises
+    ------
+    ExpressionError
+        When it is no regular expression, names nothing to be read, or may take for ever.
+    """
+
+    name: str
+    glob: str
+    regex: str
+
+    def __post_init__(self) -> None:
+        _compiled(self.regex)
+
+    def preview(self, text: str) -> pd.DataFrame:
+        """Give what the pattern finds in some lines.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``line`` (from 1), ``step``, ``tag``, ``value`` and, where the pattern has such a group, ``wall_time``
+            (seconds since 1970); one row for each value. Without a group ``step`` the lines found are counted from 0.
+
+        Raises
+        ------
+        ReadError
+            When it takes longer than two seconds.
+        """
+        rows = []
+        for number, found in enumerate(self.matches(text, PREVIEW_SECONDS)):
+            step = number if found.step is None else found.step
+            rows += [(found.line + 1, step, tag, value, found.wall_time) for tag, value in found.values.items()]
+        frame = pd.DataFrame(rows, columns=["line", "step", "tag", "value", "wall_time"])
+        return frame if "wall_time" in _compiled(self.regex).groupindex else frame.drop(columns="wall_time")
+
+    def matches(self, text: str, seconds: float = MOST_SECONDS) -> Iterator[MatchedLine]:
+        """Give the lines in which the pattern finds at least one number.
+
+        Raises
+        ------
+        ReadError
+            When it takes longer than `seconds`.
+        """
+        pattern = _compiled(self.regex)
+        has_pairs = "tag" in pattern.groupindex
+        metrics = [name for name in pattern.groupindex if name not in _RESERVED]
+        deadline = time.monotonic() + seconds
+        for number, line in enumerate(text.splitlines()):
+            if len(line) > LONGEST_LINE:
+                continue
+            if number % 64 == 0 and time.monotonic() > deadline:
+                raise self._too_slow(f"takes longer than {seconds:g} s")
+            step = wall_time = total = None
+            values: dict[str, float] = {}
+            for match in self._found(pattern, line):
+                groups = match.groupdict()
+                step = step if groups.get("step") is None else _number(groups["step"])
+                total = total if groups.get("total") is None else _number(groups["total"])
+                wall_time = wall_time if groups.get("wall_time") is None else seconds_of(groups["wall_time"])
+                taken = [(name, groups[name]) for name in metrics]
+                if has_pairs and groups["tag"] is not None:
+                    taken.append((groups["tag"].strip(), groups["value"]))
+                for tag, written in taken:
+                    if tag and written is not None and (value := _number(written)) is not None:
+                        values[tag] = value
+            if values:
+                yield MatchedLine(number, step, wall_time, total, values)
+
+    def _found(self, pattern: re.Pattern[str], line: str) -> Iterator[re.Match[str]]:
+        """Find all matches in a line, after trying ever longer beginnings of it: a search cannot be interrupted."""
+        length = SHORT
+        while length < len(line):
+            begun = time.thread_time()
+            for _ in pattern.finditer(line[:length]):
+                pass
+            if time.thread_time() - begun > MOST_SECONDS_A_LINE:
+                raise self._too_slow("takes too long to search a line")
+            length *= 2
+        return pattern.finditer(line)
+
+    def _too_slow(self, what: str) -> ReadError:
+        remedy = "Begin it with ^, and use \\S+ or [^,]* rather than several .*"
+        return ReadError(f"The pattern {self.name!r} {what}.", remedy=remedy)
+
+
+def _number(written: str) -> float | None:
+    return as_number(written.replace(",", ""))
+
+
+def seconds_of(written: str) -> float | None:
+    """Give a time in seconds since 1970: a number, or a date with a time (taken as UTC where no zone is named)."""
+    number = as_number(written)
+    if number is not None:
+        return number
+    try:
+        return float(pd.Timestamp(written.strip().replace(",", ".")).timestamp())
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(regex: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(regex)
+        parsed = _parser.parse(regex)
+    except re.error as error:
+        position = error.pos or 0
+        raise ExpressionError(f"It is no regular expression: {error.msg}.", text=regex, position=position) from None
+    except (RecursionError, OverflowError):
+        raise ExpressionError("The regular expression is too deep.", text=regex) from None
+    groups = set(pattern.groupindex)
+    if ("tag" in groups) != ("value" in groups):
+        raise ExpressionError("The groups 'tag' and 'value' come together or not at all.", text=regex)
+    if not groups - _RESERVED and "tag" not in groups:
+        raise ExpressionError(
+            "It names nothing to read.",
+            text=regex,
+            remedy="Name the numbers, as in: step (?P<step>\\d+) loss (?P<loss>\\S+)",
+        )
+    if _repeats_repeats(parsed, inside=False):
+        raise ExpressionError(
+            "It repeats something that itself repeats, which may take for ever.",
+            text=regex,
+            remedy="Write (\\w+ ?)* as [\\w ]*, for example.",
+        )
+    return pattern
+
+
+def _repeats_repeats(items: Any, *, inside: bool) -> bool:
+    """Whether an open repetition stands in another: the time to fail then doubles with every character."""
+    repeats = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
+    safe = (_constants.POSSESSIVE_REPEAT, _constants.ATOMIC_GROUP)
+    if isinstance(items, tuple) and len(items) == 2 and items[0] in repeats:
+        _, most, repeated = items[1]
+        is_open = most is _constants.MAXREPEAT or most > 16
+        return (is_open and inside) or _repeats_repeats(repeated, inside=inside or is_open)
+    if isinstance(items, tuple) and len(items) == 2 and items[0] in safe:
+        return False
+    if isinstance(items, list | tuple | _parser.SubPattern):
+        return any(_repeats_repeats(item, inside=inside) for item in items)
+    return False
