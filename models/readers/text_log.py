@@ -149,7 +149,7 @@ class _LineReader(Reader):
                 state, start = None, 0
             is_first = state is None and cursor is None
             state = state or _State()
-            end, ended = start, True
+            end, ended = start, state.ended
             for block in lines(file, start, size, _BLOCK_BYTES):
                 # A finished log may lack the end of its last line, so that is read when the file is opened.
                 if not block.ended and not is_first:
