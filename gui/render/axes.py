@@ -101,7 +101,9 @@ class AxisItem(GraphicsWidget):
     def _chosen(self, low: float, high: float, length: float) -> Ticks:
         metrics = QFontMetricsF(font(TICK))
         if self._axis.scale == "category":
-            return ticks(self._axis, low, high, int(length / (metrics.height() * 1.15)))
+            return ticks(
+                self._axis, low, high, int(length / (metrics.height() * (1.15 if self._side == "left" else 1.45)))
+            )
         if self._side == "left":
             return ticks(self._axis, low, high, min(int(length / (metrics.height() * 3.2)), 7))
         # As many as fit with the gap of one text between two; the widest is known after choosing.

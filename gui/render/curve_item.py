@@ -200,6 +200,10 @@ class Curves:
             self._chosen.aim(viewport, [curve for key, curve in self._curves.items() if key in self._bright])
         self.finish()
 
+    def stop(self) -> None:
+        """Paint nothing more."""
+        self._timer.stop()
+
     def finish(self) -> None:
         """Make all that is pending, now."""
         self._timer.stop()

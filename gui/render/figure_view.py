@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from pyqtgraph import GraphicsView
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFocusEvent, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ...models.figure import FigureSpec, Line
@@ -98,10 +98,6 @@ class _Canvas(GraphicsView):
         super().leaveEvent(event)
         self._figure.on_left()
 
-    def focusOutEvent(self, event: QFocusEvent) -> None:
-        super().focusOutEvent(event)
-        self._figure.space_is_down = False
-
 
 class FigureView(QWidget):
     """Shows a `FigureSpec`, and tells what the user does with it.
@@ -147,7 +143,7 @@ class FigureView(QWidget):
         self.spec = FigureSpec()
         self.extra_columns: Callable[[Line, int], Mapping[str, str]] | None = None
         self.wheel_zooms = True
-        self.space_is_down = False
+        self._space_is_down = False
         self._panels: dict[str, PanelView] = {}
         self._emphasis: Emphasis = None
         self._ratio: float | None = None
@@ -307,6 +303,11 @@ class FigureView(QWidget):
         """Give the device pixels in a logical one."""
         return self._ratio if self._ratio is not None else self._canvas.devicePixelRatioF()
 
+    @property
+    def space_is_down(self) -> bool:
+        """Whether a drag pans; a release that another widget heard counts as well."""
+        return self._space_is_down and self._canvas.hasFocus()
+
     def takes_wheel(self, modifiers: Qt.KeyboardModifier) -> bool:
         """Whether a turn of the wheel zooms."""
         return self.wheel_zooms or bool(modifiers & Qt.KeyboardModifier.ControlModifier)
@@ -345,7 +346,7 @@ class FigureView(QWidget):
         key = event.key()
         if key == Qt.Key.Key_Space:
             if not event.isAutoRepeat():
-                self.space_is_down = pressed
+                self._space_is_down = pressed
                 self._canvas.viewport().setCursor(
                     Qt.CursorShape.OpenHandCursor if pressed else Qt.CursorShape.ArrowCursor
                 )

@@ -671,7 +671,12 @@ class _TextDrawing(Drawing[Text]):
             inside = QRectF(0, 0, viewport.width, viewport.height).contains(placed)
             if inside and not any(placed.intersects(other) for other in canvas.taken):
                 fitting.append(placed)
-        free = (placed for placed in fitting if not _within(canvas.covered[:, 0], canvas.covered[:, 1], placed))
+        near = [placed.adjusted(-4, -3, 4, 3) for placed in fitting]
+        free = (
+            placed
+            for placed, area in zip(fitting, near, strict=True)
+            if not _within(canvas.covered[:, 0], canvas.covered[:, 1], area)
+        )
         return next(free, fitting[0] if fitting else None)
 
 

@@ -210,11 +210,15 @@ class PanelView:
             self.curves.emphasise(frozenset(key for key, found in masks.items() if found is None or found.any()))
 
     def remove(self) -> None:
-        """Take the panel off the scene."""
-        for item in (self.frame, self.x_item, self.y_item, self.head, self.overlay):
-            scene = item.scene()
-            if scene is not None:
-                scene.removeItem(item)
+        """Take the panel off the figure.
+
+        Its items go when Qt is back in its event loop: the gesture that led here may still be in one of them. They stay the
+        scene's until then; taken out of it, they would be freed by Python's garbage collector, children before parents.
+        """
+        self.curves.stop()
+        for item in (self.overlay, self.frame, self.x_item, self.y_item, self.head):
+            item.hide()
+            item.deleteLater()
 
     # --- the window
 

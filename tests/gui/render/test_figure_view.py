@@ -1,0 +1,655 @@
+"""The figure on screen: what is drawn, what survives an update, what the mouse does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QColor, QImage, QMouseEvent, QWheelEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from runglass.gui.render.figure_view import FigureView
+from runglass.gui.render.panel_view import PanelView
+from runglass.gui.theme import appearance
+from runglass.models.figure import (
+    Axis,
+    Band,
+    Bars,
+    Cells,
+    Clauses,
+    EdgeMarks,
+    FigureSpec,
+    Keys,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Text,
+)
+from runglass.models.selection import Between, is_in
+
+X = np.linspace(0.0, 10.0, 50)
+
+LINE = Line(key="line", x=X, y=X**2, hue="c0", width=2, origin=Keys("run", ("a",)))
+POINTS = Points(
+    key="points",
+    x=np.array([1.0, 5.0, 9.0]),
+    y=np.array([10.0, 50.0, 90.0]),
+    hue="c0",
+    size=9.0,
+    origin=Keys("item", ("p", "q", "r")),
+)
+BAND = Band(key="band", x=X, low=X, high=X + 30, hue="c0", opacity=1.0)
+BARS = Bars(
+    key="bars",
+    at=np.array([2.0, 8.0]),
+    height=np.array([30.0, 60.0]),
+    hue="c0",
+    opacity=1.0,
+    origin=Keys("task", ("s", "t")),
+)
+LYING = Bars(
+    key="lying", at=np.array([2.0, 8.0]), height=np.array([30.0, 60.0]), hue="c0", opacity=1.0, horizontal=True
+)
+RULE = Rule(key="rule", axis="y", at=40.0, hue="c0", dash="solid", width=2, option="target")
+TEXT = Text(key="text", x=0.3, y=0.5, text="XXXXXXX", hue="c0", inside=True, size=2.0)
+EDGE = EdgeMarks(key="edge", x=np.array([3.0]), hue="c0", origin=Keys("run", ("a",)))
+CELLS = Cells(
+    key="cells",
+    values=np.array([[0.0, 1.0], [2.0, 3.0]]),
+    rows=("r0", "r1"),
+    columns=("k0", "k1"),
+    origin=Clauses("items", tuple(Between("x", i, i) for i in range(4))),
+)
+
+
+def figure(*marks: Mark, x: Axis | None = None, y: Axis | None = None, **panel: Any) -> FigureSpec:
+    return FigureSpec(panels=(Panel(key="p", x=x or Axis(column="step"), y=y or Axis(), marks=marks, **panel),))
+
+
+Show = Callable[..., FigureView]
+
+
+@pytest.fixture
+def show(qtbot: Any) -> Show:
+    appearance().apply("light")
+
+    def show(spec: FigureSpec) -> FigureView:
+        view = FigureView()
+        qtbot.addWidget(view)
+        view.resize(500, 400)
+        view.show_spec(spec)
+        view.show()
+        qtbot.waitExposed(view)
+        QApplication.processEvents()
+        view.finish()
+        return view
+
+    return show
+
+
+def pixels(image: QImage) -> np.ndarray:
+    """Give red, green and blue of an image, shape (rows, columns, 3)."""
+    image = image.convertToFormat(QImage.Format.Format_RGB32)
+    data = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.bytesPerLine() // 4, 4)
+    return data[:, : image.width(), 2::-1].astype(int)
+
+
+def near(image: np.ndarray, hue: str, tolerance: int = 12) -> np.ndarray:
+    """Give where an image has a colour of the theme."""
+    colour = QColor(appearance().theme.colour(hue))
+    return np.abs(image - [colour.red(), colour.green(), colour.blue()]).max(axis=2) <= tolerance
+
+
+def at(panel: PanelView, x: float, y: float) -> QPointF:
+    """Give where data in axis units is in the frame."""
+    viewport = panel.viewport
+    return QPointF(float(viewport.x(x)), float(viewport.y(y)))
+
+
+def on_screen(view: FigureView, panel: PanelView, x: float, y: float) -> QPoint:
+    canvas = view._canvas
+    return canvas.mapFromScene(panel.frame.mapToScene(at(panel, x, y)))
+
+
+def drag(
+    view: FigureView, start: QPoint, stop: QPoint, button: Any = Qt.MouseButton.LeftButton, keys: Any = None
+) -> None:
+    """Drag the mouse; pyqtgraph passes over moves that follow one another within a hundredth of a second."""
+    held = Qt.KeyboardModifier.NoModifier if keys is None else keys
+    screen = view._canvas.viewport()
+    QTest.mouseMove(screen, start)
+    QTest.qWait(15)
+    QTest.mousePress(screen, button, held, start)
+    for share in (0.4, 0.8, 1.0):
+        QTest.qWait(15)
+        _move(screen, start + (stop - start) * share, button, held)
+    QTest.qWait(15)
+    QTest.mouseRelease(screen, button, held, stop)
+    QTest.qWait(15)
+
+
+def _move(screen: Any, place: QPoint, button: Any, held: Any) -> None:
+    where = QPointF(place)
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, where, QPointF(screen.mapToGlobal(place)), Qt.MouseButton.NoButton, button, held
+    )
+    QApplication.sendEvent(screen, event)
+
+
+def click(view: FigureView, place: QPoint) -> None:
+    screen = view._canvas.viewport()
+    QTest.mouseMove(screen, place)
+    QTest.qWait(15)
+    QTest.mouseClick(screen, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+
+def wheel(view: FigureView, place: QPoint, steps: int) -> None:
+    screen = view._canvas.viewport()
+    event = QWheelEvent(
+        QPointF(place),
+        QPointF(screen.mapToGlobal(place)),
+        QPoint(),
+        QPoint(0, 120 * steps),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(screen, event)
+
+
+# --- what is drawn
+
+
+@pytest.mark.parametrize("mark", [LINE, POINTS, BAND, BARS, LYING, RULE, TEXT, EDGE], ids=lambda mark: mark.key)
+def test_that_a_mark_is_drawn_in_its_hue(show: Show, mark: Mark) -> None:
+    ground = Line(key="ground", x=np.array([0.0, 10.0]), y=np.array([0.0, 100.0]), hue="c1")
+    without = near(pixels(show(figure(ground)).grab_image(1.0)), "c0").sum()
+    assert near(pixels(show(figure(ground, mark)).grab_image(1.0)), "c0").sum() > without + 8
+
+
+def test_that_cells_are_drawn_along_the_ramp_with_the_first_row_at_the_top(show: Show) -> None:
+    view = show(figure(CELLS))
+    image = pixels(view.grab_image(1.0))
+    theme = appearance().theme
+    for row, column in ((0, 0), (1, 1)):
+        place = on_screen(view, view.panels[0], column, row) + view._canvas.pos()
+        colour = QColor(theme.ramp("sequential", (2 * row + column) / 3))
+        assert np.abs(image[place.y() + 9, place.x() + 9] - [colour.red(), colour.green(), colour.blue()]).max() <= 3
+    assert on_screen(view, view.panels[0], 0, 0).y() < on_screen(view, view.panels[0], 0, 1).y()
+
+
+@pytest.mark.parametrize(
+    ("mark", "box"),
+    [
+        (LINE, (0, 10, 0, 100)),
+        (POINTS, (1, 9, 10, 90)),
+        (replace(POINTS, low=np.array([-5.0, 0, 0]), high=np.array([10.0, 60, 120])), (1, 9, -5, 120)),
+        (BAND, (0, 10, 0, 40)),
+        (BARS, (1.6, 8.4, 0, 60)),
+        (LYING, (0, 60, 1.6, 8.4)),
+        (CELLS, (-0.5, 1.5, -0.5, 1.5)),
+    ],
+)
+def test_that_the_extent_is_that_of_the_data(show: Show, mark: Mark, box: tuple[float, ...]) -> None:
+    panel = show(figure(mark)).panels[0]
+    assert panel.extent() == pytest.approx(box)
+    left, right, bottom, top = box
+    assert panel.x_window[0] <= left < right <= panel.x_window[1]
+    assert panel.y_window[0] <= bottom < top <= panel.y_window[1]
+
+
+def test_that_a_log_axis_is_laid_out_in_decades_and_leaves_out_what_is_not_positive(show: Show) -> None:
+    line = Line(key="l", x=np.array([0.0, 1.0, 1000.0]), y=np.array([1.0, 2.0, 3.0]))
+    panel = show(figure(line, x=Axis(scale="log"))).panels[0]
+    assert panel.extent()[:2] == pytest.approx((0.0, 3.0))
+    assert panel.x_item.ticks.texts == ("1", "10", "100", "1000")
+
+
+def test_that_limits_of_an_axis_hold_and_y_fits_what_lies_between_those_of_x(show: Show) -> None:
+    panel = show(figure(LINE, x=Axis(low=2.0, high=4.0))).panels[0]
+    assert panel.x_window == (2.0, 4.0)
+    assert panel.y_window[1] < 20
+
+
+def test_that_an_empty_figure_draws_nothing(show: Show) -> None:
+    for spec in (FigureSpec(), FigureSpec(panels=(Panel(key="p", x=Axis(), y=Axis()),))):
+        image = pixels(show(spec).grab_image(1.0))
+        assert not near(image, "c0").any()
+    assert near(pixels(show(FigureSpec()).grab_image(1.0)), "panel", 0).all()
+
+
+@pytest.mark.parametrize("zoom", [(0.0, 1e5), (4.9e4, 5.1e4), (49_990.0, 50_010.0)])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_that_a_spike_of_one_point_is_drawn_at_every_zoom(show: Show, zoom: tuple[float, float], noise: float) -> None:
+    y = np.random.default_rng(0).normal(0, noise, 100_000) if noise else np.zeros(100_000)
+    y[50_000] = 10.0
+    view = show(figure(Line(key="l", x=np.arange(1e5), y=y, hue="c1"), y=Axis(low=-1.0, high=11.0)))
+    view.set_x_range("step", "linear", *zoom)
+    panel = view.panels[0]
+    image = near(pixels(view.grab_image(1.0)), "c1", 90)
+    top = on_screen(view, panel, sum(zoom) / 2, 8.0).y() + view._canvas.y()
+    assert image[top].any()
+
+
+def test_that_a_dense_line_covers_the_same_pixels_when_filled_as_when_stroked(show: Show) -> None:
+    y = np.random.default_rng(1).normal(0, 1, 50_000)
+    view = show(figure(Line(key="l", x=np.arange(5e4), y=y, hue="c0")))
+    panel = view.panels[0]
+    frame = panel.frame.geometry().toRect().translated(view._canvas.pos())
+    filled = near(pixels(view.grab_image(1.0)), "c0", 40)[frame.top() : frame.bottom(), frame.left() : frame.right()]
+    columns = np.clip((panel.viewport.x(np.arange(5e4))).astype(int), 0, filled.shape[1] - 1)
+    for column in range(20, filled.shape[1] - 20, 37):
+        inside = panel.viewport.y(y[columns == column])
+        rows = np.flatnonzero(filled[:, column])
+        assert rows.min() == pytest.approx(inside.min(), abs=3)
+        assert rows.max() == pytest.approx(inside.max(), abs=3)
+
+
+def test_that_a_line_is_broken_where_a_value_is_missing(show: Show) -> None:
+    y = np.zeros(100)
+    y[40:60] = np.nan
+    view = show(figure(Line(key="l", x=np.arange(100.0), y=y, hue="c1", width=3)))
+    image = near(pixels(view.grab_image(1.0)), "c1")
+    panel = view.panels[0]
+
+    def has_ink(x: float) -> bool:
+        place = on_screen(view, panel, x, 0.0) + view._canvas.pos()
+        return bool(image[place.y() - 2 : place.y() + 3, place.x()].any())
+
+    assert has_ink(20)
+    assert not has_ink(50)
+    assert has_ink(80)
+
+
+def test_that_a_text_that_would_cover_another_is_dropped(show: Show) -> None:
+    first = Text(key="a", x=0.5, y=0.5, text="MMMMMM", hue="c0", inside=True, align="center")
+    second = replace(first, key="b", hue="c1")
+    image = pixels(show(figure(replace(LINE, hue="c2"), first, second)).grab_image(1.0))
+    assert near(image, "c0", 40).any()
+    assert not near(image, "c1", 40).any()
+
+
+def test_that_a_legend_stands_where_no_data_is(show: Show) -> None:
+    falling = Line(key="l", x=X, y=-X, label="falls", hue="c0")
+    rising = Line(key="m", x=X, y=X, label="rises", hue="c1")
+    panel = show(figure(falling, rising)).panels[0]
+    assert panel._legend is not None
+    falls_only = show(figure(falling, replace(falling, key="n", label="too", hue="c1"))).panels[0]
+    assert falls_only._legend_at is not None
+    assert falls_only._legend_at.x() > falls_only.frame.size().width() / 2
+    assert falls_only._legend_at.y() < falls_only.frame.size().height() / 2
+
+
+def test_that_more_lines_than_a_legend_holds_have_none(show: Show) -> None:
+    lines = [replace(LINE, key=str(i), label=str(i)) for i in range(9)]
+    assert show(figure(*lines)).panels[0]._legend is None
+    assert show(figure(*lines[:8])).panels[0]._legend is not None
+
+
+# --- updates
+
+
+def test_that_marks_that_did_not_change_are_kept(show: Show) -> None:
+    view = show(figure(LINE, POINTS, BARS))
+    panel = view.panels[0]
+    points, line = panel.drawings["points"], panel.curves.lines[0][1]
+    view.show_spec(figure(replace(LINE, hue="c3"), replace(POINTS), replace(BARS, height=BARS.height * 2)))
+    assert view.panels[0] is panel
+    assert panel.drawings["points"] is points
+    assert panel.drawings["bars"].mark.height[0] == 60
+    assert panel.curves.lines[0][1] is line
+    assert panel.curves.lines[0][0].hue == "c3"
+
+
+def test_that_a_zoom_survives_new_data_until_it_is_reset(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    drag(view, on_screen(view, panel, 2, 20), on_screen(view, panel, 6, 60))
+    zoomed = (panel.x_window, panel.y_window)
+    assert zoomed[0] == pytest.approx((2, 6), abs=0.1)
+    assert zoomed[1] == pytest.approx((20, 60), abs=1.0)
+    longer = np.linspace(0, 20, 100)
+    view.show_spec(figure(replace(LINE, x=longer, y=longer**2)))
+    assert (panel.x_window, panel.y_window) == zoomed
+    view.reset()
+    assert panel.x_window[1] >= 20
+
+
+def test_that_the_range_follows_new_data_while_the_user_has_not_zoomed(show: Show) -> None:
+    view = show(figure(LINE))
+    longer = np.linspace(0, 20, 100)
+    view.show_spec(figure(replace(LINE, x=longer, y=longer**2)))
+    assert view.panels[0].x_window[1] >= 20
+    assert view.panels[0].y_window[1] >= 400
+
+
+def test_that_a_panel_that_is_gone_leaves_nothing_behind(show: Show) -> None:
+    view = show(FigureSpec(panels=(Panel(key="a", marks=(LINE,)), Panel(key="b", marks=(replace(LINE, hue="c1"),)))))
+    count = len(view._canvas.scene().items())
+    view.show_spec(FigureSpec(panels=(Panel(key="a", marks=(LINE,)),)))
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    assert len(view._canvas.scene().items()) == (count - 1) // 2 + 1  # one is pyqtgraph's own
+    assert not near(pixels(view.grab_image(1.0)), "c1").any()
+
+
+def test_that_emphasis_changes_opacity_and_nothing_else(show: Show) -> None:
+    low = Line(key="low", x=X, y=np.full(50, 0.03), hue="c0", width=4, origin=Keys("run", ("a",)))
+    high = Line(key="high", x=X, y=np.full(50, 0.97), hue="c0", width=4, origin=Keys("run", ("b",)))
+    fit = Line(key="fit", x=X, y=np.full(50, 0.47), hue="c1", width=4)
+    view = show(figure(low, high, fit))
+    panel, spec = view.panels[0], view.spec
+    windows, drawings = (panel.x_window, panel.y_window), dict(panel.drawings)
+
+    def ink(y: float) -> np.ndarray:
+        place = on_screen(view, panel, 5, y) + view._canvas.pos()
+        return pixels(view.grab_image(1.0))[place.y(), place.x()]
+
+    before = {y: ink(y) for y in (0.03, 0.47, 0.97)}
+    view.set_emphasis({"run": {"a"}})
+    np.testing.assert_array_equal(ink(0.03), before[0.03])
+    np.testing.assert_array_equal(ink(0.47), before[0.47])
+    np.testing.assert_allclose(ink(0.97), 255 + 0.15 * (before[0.97] - 255), atol=3)
+    assert (panel.x_window, panel.y_window) == windows
+    assert panel.drawings == drawings
+    assert view.spec is spec
+    view.set_emphasis(None)
+    np.testing.assert_array_equal(ink(0.97), before[0.97])
+
+
+def test_that_emphasis_by_a_function_reaches_single_elements(show: Show) -> None:
+    view = show(figure(CELLS, POINTS))
+    view.set_emphasis(lambda origin: [True, False, False, True] if isinstance(origin, Clauses) else None)
+    panel = view.panels[0]
+    np.testing.assert_array_equal(panel.drawings["cells"].bright, [True, False, False, True])
+    assert panel.drawings["points"].bright is None
+
+
+def test_that_another_theme_restyles_what_is_shown(show: Show) -> None:
+    view = show(figure(LINE))
+    appearance().apply("dark")
+    try:
+        image = pixels(view.grab_image(1.0))
+        assert near(image, "panel", 0).mean() > 0.5
+        assert near(image, "c0").any()
+        assert appearance().theme.name == "dark"
+    finally:
+        appearance().apply("light")
+
+
+# --- the mouse
+
+
+def test_that_a_double_click_and_home_show_all_again(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    whole = (panel.x_window, panel.y_window)
+    screen, left = view._canvas.viewport(), Qt.MouseButton.LeftButton
+
+    def double_click() -> None:
+        place = on_screen(view, panel, 5, 50)
+        QTest.mouseClick(screen, left, pos=place)
+        QTest.mouseDClick(screen, left, pos=place)
+        QTest.mouseRelease(screen, left, pos=place)
+
+    for show_all in (double_click, lambda: QTest.keyClick(view._canvas, Qt.Key.Key_Home)):
+        drag(view, on_screen(view, panel, 2, 20), on_screen(view, panel, 6, 60))
+        assert view.is_zoomed
+        show_all()
+        assert (panel.x_window, panel.y_window) == whole
+        assert not view.is_zoomed
+
+
+def test_that_a_flat_drag_zooms_one_axis(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    y = panel.y_window
+    drag(view, on_screen(view, panel, 2, 50), on_screen(view, panel, 6, 50))
+    assert panel.x_window == pytest.approx((2, 6), abs=0.1)
+    assert panel.y_window == y
+    assert not panel.y_is_free
+
+
+def test_that_the_wheel_zooms_about_the_mouse(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    place = on_screen(view, panel, 3, 30)
+    before = panel.viewport
+    wheel(view, place, 2)
+    after = panel.viewport
+    assert after.right - after.left == pytest.approx((before.right - before.left) * 0.85**2)
+    assert on_screen(view, panel, 3, 30).x() == pytest.approx(place.x(), abs=1)
+    assert on_screen(view, panel, 3, 30).y() == pytest.approx(place.y(), abs=1)
+
+
+def test_that_the_wheel_over_an_axis_zooms_that_axis(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    x, y = panel.x_window, panel.y_window
+    beneath = view._canvas.mapFromScene(panel.x_item.mapToScene(QPointF(100, 8)))
+    wheel(view, beneath, 1)
+    assert panel.x_window != x
+    assert panel.y_window == y
+
+
+def test_that_the_middle_button_pans(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    span = panel.x_window[1] - panel.x_window[0]
+    drag(view, on_screen(view, panel, 6, 50), on_screen(view, panel, 3, 50), Qt.MouseButton.MiddleButton)
+    assert panel.x_window[0] > 1.0
+    assert panel.x_window[1] - panel.x_window[0] == pytest.approx(span)
+
+
+@pytest.mark.parametrize(
+    ("mark", "place", "clause"),
+    [
+        (LINE, (5.0, 25.0), is_in("run", ["a"])),
+        (POINTS, (5.0, 50.0), is_in("item", ["q"])),
+        (BARS, (8.0, 30.0), is_in("task", ["t"])),
+        (CELLS, (0.0, 1.0), Between("x", 2, 2)),
+    ],
+)
+def test_that_a_click_on_an_element_tells_its_clause(
+    qtbot: Any, show: Show, mark: Mark, place: tuple[float, float], clause: object
+) -> None:
+    view = show(figure(mark))
+    with qtbot.waitSignal(view.clicked) as told:
+        click(view, on_screen(view, view.panels[0], *place))
+    assert told.args[0] == clause
+
+
+def test_that_a_click_on_nothing_tells_nothing(qtbot: Any, show: Show) -> None:
+    view = show(figure(POINTS))
+    with qtbot.assertNotEmitted(view.clicked):
+        click(view, on_screen(view, view.panels[0], 5.0, 20.0))
+
+
+@pytest.mark.parametrize(
+    ("keys", "mode"),
+    [
+        (Qt.KeyboardModifier.ShiftModifier, "replace"),
+        (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier, "or"),
+        (Qt.KeyboardModifier.AltModifier, "not"),
+        (Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.ShiftModifier, "and"),
+    ],
+)
+def test_that_a_brush_tells_what_is_inside_and_zooms_nothing(qtbot: Any, show: Show, keys: Any, mode: str) -> None:
+    view = show(figure(POINTS))
+    panel = view.panels[0]
+    window = panel.x_window
+    with qtbot.waitSignal(view.brushed) as told:
+        drag(view, on_screen(view, panel, 2, 30), on_screen(view, panel, 9.1, 95), keys=keys)
+    assert told.args == [is_in("item", ["q", "r"]), mode]
+    assert panel.x_window == window
+
+
+def test_that_a_brush_takes_a_line_that_leads_through_without_a_point_inside(qtbot: Any, show: Show) -> None:
+    straight = Line(key="s", x=np.array([0.0, 10.0]), y=np.array([0.0, 100.0]), origin=Keys("run", ("s",)))
+    other = Line(key="o", x=np.array([0.0, 10.0]), y=np.array([100.0, 90.0]), origin=Keys("run", ("o",)))
+    view = show(figure(straight, other))
+    panel = view.panels[0]
+    with qtbot.waitSignal(view.brushed) as told:
+        drag(view, on_screen(view, panel, 4, 40), on_screen(view, panel, 6, 60), keys=Qt.KeyboardModifier.ShiftModifier)
+    assert told.args[0] == is_in("run", ["s"])
+
+
+def test_that_dragging_a_rule_tells_its_option_and_place(qtbot: Any, show: Show) -> None:
+    view = show(figure(LINE, RULE))
+    panel = view.panels[0]
+    with qtbot.waitSignal(view.rule_dragged) as told:
+        drag(view, on_screen(view, panel, 2, 40), on_screen(view, panel, 2, 70))
+    assert told.args[0] == "target"
+    assert told.args[1] == pytest.approx(70, abs=1)
+    assert not view.is_zoomed
+
+
+def test_that_a_right_click_asks_for_a_menu_about_what_is_there(qtbot: Any, show: Show) -> None:
+    view = show(figure(POINTS))
+    place = on_screen(view, view.panels[0], 5.0, 50.0)
+    QTest.mouseMove(view._canvas.viewport(), place)
+    with qtbot.waitSignal(view.menu_requested) as told:
+        QTest.mouseClick(view._canvas.viewport(), Qt.MouseButton.RightButton, pos=place)
+    assert told.args[1] == is_in("item", ["q"])
+
+
+def test_that_hovering_tells_a_line_within_reach_once_and_when_it_is_left(show: Show) -> None:
+    view = show(figure(LINE))
+    panel, told = view.panels[0], []
+    view.hovered.connect(told.append)
+    on_line = at(panel, 5, 25)
+    panel.on_hover(on_line + QPointF(0, -8))
+    panel.on_hover(on_line + QPointF(1, -8))
+    panel.on_hover(on_line + QPointF(0, -80))
+    assert told == [is_in("run", ["a"]), None]
+
+
+def test_that_the_cursor_tells_the_nearest_logged_place_and_lists_the_lines_there(show: Show) -> None:
+    raw = replace(LINE, key="raw", y=X**2 + 1, faint_of="line", opacity=0.3)
+    second = replace(LINE, key="second", y=100 - X**2, label="second", origin=Keys("run", ("b",)))
+    view = show(figure(LINE, raw, second))
+    panel, told = view.panels[0], []
+    view.cursor_moved.connect(lambda column, x: told.append((column, x)))
+    panel.on_hover(at(panel, float(X[20]) + 0.02, float(X[20] ** 2)))
+    assert told[-1] == ("step", pytest.approx(float(X[20])))
+    reading = panel.overlay.reading
+    assert reading is not None
+    assert [row.cells[0] for row in reading.rows] == ["second", "a"]
+    assert [row.is_nearest for row in reading.rows] == [False, True]
+    assert reading.header == ("", "smoothed", "value")
+    assert reading.rows[1].cells[1:] == ("16.66", "17.66")
+
+
+def test_that_the_table_has_at_most_a_dozen_rows_about_the_mouse(show: Show) -> None:
+    lines = [replace(LINE, key=str(i), y=np.full(50, float(i)), origin=Keys("run", (str(i),))) for i in range(60)]
+    panel = show(figure(*lines)).panels[0]
+    panel.on_hover(at(panel, 5, 30))
+    reading = panel.overlay.reading
+    assert reading is not None
+    assert len(reading.rows) <= 12
+    assert len(reading.rows) + reading.hidden == 60
+    assert "30" in [row.cells[0] for row in reading.rows]
+
+
+def test_that_the_table_covers_neither_the_mouse_nor_leaves_the_figure(show: Show) -> None:
+    panel = show(figure(LINE)).panels[0]
+    size = panel.frame.size()
+    for x in np.linspace(1, size.width() - 1, 7):
+        for y in np.linspace(1, size.height() - 1, 7):
+            panel.on_hover(QPointF(x, y))
+            box = panel.overlay._place(150, 60)
+            assert panel.overlay.boundingRect().contains(box)
+            assert not box.contains(QPointF(x, y))
+
+
+def test_that_a_shared_cursor_is_shown_without_a_table(show: Show) -> None:
+    panel = (view := show(figure(LINE))).panels[0]
+    view.set_cursor(4.0)
+    assert panel.overlay.cursor == pytest.approx(float(panel.viewport.x(4.0)))
+    assert panel.overlay.reading is None
+    view.set_cursor(None)
+    assert panel.overlay.cursor is None
+
+
+def test_that_arrows_move_the_cursor_by_a_point_and_with_shift_by_ten(show: Show) -> None:
+    view = show(figure(LINE))
+    told: list[float] = []
+    view.cursor_moved.connect(lambda column, x: told.append(x))
+    view.set_cursor(float(X[20]))
+    QTest.keyClick(view._canvas, Qt.Key.Key_Right)
+    QTest.keyClick(view._canvas, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
+    assert told == pytest.approx([float(X[21]), float(X[11])])
+
+
+# --- linked axes
+
+
+def two(first: Axis, second: Axis) -> FigureSpec:
+    return FigureSpec(panels=(Panel(key="a", x=first, marks=(LINE,)), Panel(key="b", x=second, marks=(LINE,))))
+
+
+@pytest.mark.parametrize(
+    ("second", "linked"),
+    [
+        (Axis(column="step"), True),
+        (Axis(column="tokens"), False),
+        (Axis(column="step", scale="log"), False),
+        (Axis(), False),
+    ],
+)
+def test_that_axes_of_the_same_column_and_scale_zoom_together(show: Show, second: Axis, linked: bool) -> None:
+    view = show(two(Axis(column="step"), second))
+    told: list[tuple[Any, ...]] = []
+    view.x_range_changed.connect(lambda *ends: told.append(ends))
+    a, b = view.panels
+    whole = b.x_window
+    wheel(view, on_screen(view, a, 5, 50), 1)
+    assert (b.x_window == a.x_window) is linked
+    assert (b.x_window == whole) is not linked
+    assert told == [("step", "linear", pytest.approx(a.x_window[0]), pytest.approx(a.x_window[1]))]
+
+
+def test_that_a_panel_that_continues_an_axis_shares_it_and_alone_writes_it(show: Show) -> None:
+    axis = Axis(scale="log")
+    view = show(
+        FigureSpec(
+            panels=(
+                Panel(key="a", x=axis, marks=(replace(LINE, x=X + 1),)),
+                Panel(key="b", x=axis, marks=(replace(POINTS, x=POINTS.x * 100),), shares_x_with="a"),
+            )
+        )
+    )
+    a, b = view.panels
+    assert a.x_window == b.x_window
+    assert a.frame.geometry().left() == b.frame.geometry().left()
+    assert a.x_item.size().height() < b.x_item.size().height()
+
+
+def test_that_a_range_set_from_outside_is_in_data_units_and_tells_nothing(qtbot: Any, show: Show) -> None:
+    view = show(figure(replace(LINE, x=X + 1), x=Axis(column="flops", scale="log")))
+    with qtbot.assertNotEmitted(view.x_range_changed):
+        view.set_x_range("flops", "log", 1.0, 100.0)
+    assert view.panels[0].x_window == pytest.approx((0.0, 2.0))
+    view.set_x_range("step", "log", 5.0, 6.0)
+    assert view.panels[0].x_window == pytest.approx((0.0, 2.0))
+    view.set_x_range("flops", "log", None, None)
+    assert not view.is_zoomed
+
+
+def test_that_an_axis_never_shows_a_range_that_cannot_be_drawn(show: Show) -> None:
+    view = show(figure(LINE))
+    panel = view.panels[0]
+    for _ in range(400):
+        panel._zoom(100.0, 100.0, 5.0)
+    assert panel.x_window[1] > panel.x_window[0]
+    for _ in range(800):
+        panel._zoom(100.0, 100.0, -5.0)
+    assert all(np.isfinite([*panel.x_window, *panel.y_window]))
+    view.grab_image(1.0)

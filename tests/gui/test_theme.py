@@ -1,0 +1,67 @@
+"""The look of the window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QApplication, QLabel
+
+from runglass.gui.theme import appearance, colour, font, icon, style_sheet
+from runglass.resources import path, theme
+
+
+@pytest.fixture(autouse=True)
+def _light(qapp: Any) -> Any:
+    appearance().apply("light")
+    yield
+    appearance().apply("light")
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_that_the_style_sheet_names_only_what_exists(name: str) -> None:
+    sheet = style_sheet(theme(name))
+    assert "@" not in sheet.split("*/", 1)[1]
+    for part in sheet.split("url(")[1:]:
+        assert path("icons", name, part.split(")")[0].rsplit("/", 1)[1]).is_file()
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_that_icons_of_a_theme_have_its_colours(name: str) -> None:
+    allowed = {theme(name).colour("on_accent"), theme(name).colour("muted")}
+    drawings = list(path("icons", name).glob("*.svg"))
+    assert drawings
+    assert {drawing.read_text().split('stroke="')[1][:7] for drawing in drawings} <= allowed
+
+
+def test_that_switching_the_theme_restyles_and_tells_once(qtbot: Any) -> None:
+    label = QLabel("x")
+    qtbot.addWidget(label)
+    with qtbot.waitSignal(appearance().changed) as told:
+        appearance().apply("dark")
+    assert told.args[0].name == "dark"
+    assert label.palette().color(QPalette.ColorRole.Window).name() == theme("dark").colour("background")
+    assert colour("ink").name() == theme("dark").colour("ink")
+    with qtbot.assertNotEmitted(appearance().changed):
+        appearance().apply("dark")
+
+
+def test_that_there_is_one_appearance_per_application() -> None:
+    assert appearance() is appearance()
+    assert appearance().parent() is QApplication.instance()
+
+
+def test_that_another_palette_changes_the_colours_of_runs() -> None:
+    before = colour("c0").name()
+    appearance().apply("light", "okabe-ito")
+    assert colour("c0").name() == theme("light", "okabe-ito").colour("c0") != before
+
+
+def test_that_sizes_of_type_keep_their_proportion() -> None:
+    assert font(10.0).pointSizeF() * 1.25 == pytest.approx(font(12.5).pointSizeF(), abs=0.02)
+    assert font(10.0, bold=True).weight() > font(10.0).weight()
+
+
+def test_that_an_icon_is_drawn() -> None:
+    assert not icon("ph.gear").pixmap(16, 16).isNull()
