@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from .readers.base import Entry, Match, Reader, Source
 from .readers.registry import reader_for
 from .tables import Problem
+from .text_pattern import TextPattern
 
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 
@@ -25,6 +26,12 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
+def _below(above: Path, path: Path) -> str:
+    """Give `path` as a key: the name of `above`, then the way from there."""
+    name = above.resolve().name or above.anchor.strip("/\\:") or "root"
+    return (PurePosixPath(name) / PurePosixPath(os.path.relpath(path, above).replace(os.sep, "/"))).as_posix()
+
+
 class Discovery:
     """Walks folders, again and again where they grow, and remembers what it has decided.
 
@@ -32,9 +39,12 @@ class Discovery:
     ----------
     paths : sequence of Path or str
         Folders, files or glob patterns.
+    patterns : tuple of TextPattern
+        How the user reads some text files; they come before all readers.
     """
 
-    def __init__(self, paths: Sequence[Path | str]) -> None:
+    def __init__(self, paths: Sequence[Path | str], patterns: tuple[TextPattern, ...] = ()) -> None:
+        self._patterns = patterns
         self._paths = [str(path) for path in paths]
         self._readers: dict[Path, Reader | None] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
@@ -52,13 +62,15 @@ class Discovery:
         found = [Path(path)] if os.path.lexists(path) else sorted(map(Path, glob.glob(path, recursive=True)))
         if not found:
             yield Problem(path, "", "There is no such file or folder.")
+        found = [root.absolute() for root in found]
+        # Keys begin with the name of what was opened; for several matches of a pattern, of the folder they have in common.
+        above = found[0] if len(found) == 1 else Path(os.path.commonpath(found))
         for root in found:
-            root = root.absolute()
-            name = root.resolve().name or root.anchor.strip("/\\:") or "root"
             if root.is_dir():
-                yield from self._walked(root, name, frozenset())
+                yield from self._walked(root, _below(above, root), frozenset())
             else:
-                yield from self._files(root.parent, PurePosixPath(name).stem, [root], frozenset({root.name}))
+                folder = root.parent if len(found) == 1 else above
+                yield from self._files(root.parent, _below(folder, root.parent), [root], frozenset({root.name}))
 
     def _walked(self, folder: Path, relative: str, above: frozenset[tuple[int, int]]) -> Iterator[Source | Problem]:
         try:
@@ -138,7 +150,7 @@ class Discovery:
         """Give the reader of an entry; a folder that none takes and an empty file are asked about again the next time."""
         if entry.path in self._readers:
             return self._readers[entry.path]
-        reader, match = reader_for(entry)
+        reader, match = reader_for(entry, self._patterns)
         if match is Match.YES or entry.head:
             self._readers[entry.path] = reader
         return reader
