@@ -35,6 +35,14 @@ class Snapshot:
         self.session = session
         self.all = store
 
+    def followed_by(self, session: Session, store: RunStore) -> Snapshot:
+        """Give the next snapshot, which shares what did not change with this one."""
+        new = Snapshot(session, store)
+        same = store is self.all and session.maps == self.session.maps and session.filter == self.session.filter
+        if same and "kept" in self.__dict__:
+            new.__dict__["kept"] = self.kept
+        return new
+
     @cached_property
     def kept(self) -> RunStore:
         """The data under the session's maps and filter: what enters computation."""
@@ -93,7 +101,7 @@ class Workspace(QObject):
 
     def set_store(self, store: RunStore) -> None:
         """Take a new snapshot of the data."""
-        self._now = Snapshot(self.session, store)
+        self._now = self._now.followed_by(self.session, store)
         self.data_changed.emit()
 
     # -- session --------------------------------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ class Workspace(QObject):
         self._become(session, session.changed(self.session), None)
 
     def _become(self, session: Session, differing: Iterable[str], origin: object) -> None:
-        self._now = Snapshot(session, self._now.all)
+        self._now = self._now.followed_by(session, self._now.all)
         self.history_changed.emit()
         self.changed.emit(frozenset(differing), origin)
 

@@ -119,13 +119,18 @@ class RunStore:
                         if key in runs:
                             runs[key] = replace(runs[key], curves=MappingProxyType({}))
                     sources.pop(event.source, None)
-        return replace(
+        grown = replace(
             self,
             runs=MappingProxyType(runs),
             sources=MappingProxyType(sources),
             folder_configs=MappingProxyType(configs),
             problems=tuple(problems),
         )
+        if all(sources.get(source) is rows for source, rows in self.sources.items()) and len(sources) == len(
+            self.sources
+        ):
+            self._lend(grown, "_tables", "_mapped", "untyped", "table_problems")
+        return grown
 
     def config(self, run: Run) -> dict[str, Any]:
         """Give the whole configuration of a run: that of the folders around it, the innermost winning, then its own."""
@@ -143,7 +148,14 @@ class RunStore:
 
     def keeping(self, clause: Clause) -> RunStore:
         """Give a store narrowed to `clause`: only what it holds for enters computation."""
-        return replace(self, filter=both(self.filter, clause))
+        kept = replace(self, filter=both(self.filter, clause))
+        self._lend(kept, "_tables", "_mapped", "untyped", "table_problems", "_all_runs")
+        return kept
+
+    def _lend(self, other: RunStore, *names: str) -> None:
+        """Give another store what was computed here and is the same there: tables are dear."""
+        self.__dict__.setdefault("_tables", {})
+        other.__dict__.update({name: self.__dict__[name] for name in names if name in self.__dict__})
 
     # -- runs and curves ------------------------------------------------------------------------------------------------
 
@@ -199,6 +211,8 @@ class RunStore:
             When the filter cannot be computed.
         """
         schema = SCHEMAS[table] if isinstance(table, str) else table
+        if schema is not SCALARS:
+            self._table(schema)  # made here, it is shared with the narrowed store
         store = self if selection == EVERYTHING else self.keeping(selection)
         frame = store._table(schema)
         clauses = store._clauses_on(schema.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
+from PySide6.QtCore import QAbstractTableModel, QEvent, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
 from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
 
@@ -204,7 +204,6 @@ class FrameTable(QTableView):
         rows.hide()
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         rows.setMinimumSectionSize(8)
-        rows.setDefaultSectionSize(max(_ROW_HEIGHT, self.fontMetrics().height() + 9))
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setSectionsClickable(True)
@@ -217,6 +216,7 @@ class FrameTable(QTableView):
         header.customContextMenuRequested.connect(self._on_header_menu_wanted)
         self.selectionModel().selectionChanged.connect(self._on_selection_changed)
         self.doubleClicked.connect(self._on_activated)
+        self._measure()
 
     def set_frame(
         self,
@@ -289,11 +289,19 @@ class FrameTable(QTableView):
         super().resizeEvent(event)
         self._fit()
 
+    def changeEvent(self, event: QEvent) -> None:
+        """Measure again when the type changes, as with another theme or text size."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._measure()
+            self._fit()
+
     # -- widths ---------------------------------------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        """Find the width each column would like, from the first rows."""
+        """Find the height of rows, and the width each column would like from the first rows."""
         metrics, model = self.fontMetrics(), self.frame_model
+        self.verticalHeader().setDefaultSectionSize(max(_ROW_HEIGHT, metrics.height() + 9))
         header_metrics = self.horizontalHeader().fontMetrics()
         rows = range(min(model.rowCount(), _LOOKED_AT))
         self._natural_widths = []
