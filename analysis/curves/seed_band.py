@@ -304,7 +304,7 @@ class SeedBandQuestion(Question):
     tag: str = option("", help="metric; empty takes the most useful one", choices="tags")
     group_by: tuple[str, ...] = option((), help="columns whose values make a group", choices="columns of runs")
     everything_except: tuple[str, ...] = option(
-        (), help="or: columns that may differ within a group (seed), all others make it", choices="columns of runs"
+        (), help="or: what may differ within a group (seed, time, host, output, columns)", choices="columns of runs"
     )
     centre: Literal["mean", "median", "iqm"] = option(
         "mean", help="centre of the seeds; iqm drops a quarter at each end"

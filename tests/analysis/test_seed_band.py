@@ -109,7 +109,7 @@ def test_that_one_seed_has_no_band_and_two_are_drawn_as_they_are() -> None:
 
 def test_that_a_click_on_a_band_selects_its_seeds() -> None:
     _, spec = asked(store_of({"a": [[3, 2], [2, 1], [4, 3]]}))
-    assert to_json(marks(spec, Band)["a/band"].origin) == {
+    assert to_json(marks(spec, Band)["all runs/band"].origin) == {
         "table": "runs",
         "clauses": [{"is_in": "run", "values": ["a/0", "a/1", "a/2"]}],
     }
@@ -193,8 +193,8 @@ def test_that_everything_except_the_seed_makes_the_groups() -> None:
         events.append(RunFacts(f"r{number}", config={"lr": lr, "seed": seed, "depth": 4}))
         events.append(CurvePiece(f"r{number}", np.arange(2), {"loss": np.array([1.0, lr])}))
     store = RunStore().adding(events)
-    assert SeedBandQuestion().resolved(store).everything_except == ("seed",)
-    assert [group.name for group in asked(store)[0].groups] == ["lr=0.1", "lr=0.2"]
+    assert SeedBandQuestion().resolved(store).everything_except[0] == "seed"
+    assert [group.name for group in asked(store)[0].groups] == ["peak_lr=0.1", "peak_lr=0.2"]
 
 
 def test_that_a_column_that_is_not_there_is_said() -> None:
@@ -220,7 +220,7 @@ def test_that_the_threshold_is_drawn_where_it_can_be_dragged() -> None:
 def test_that_band_and_line_keep_off_a_log_axis_where_they_cannot_be_drawn() -> None:
     _, spec = asked(store_of({"a": [[1, -1], [2, -2], [3, -3]]}), log_y=True)
     assert "1 value not above 0" in spec.subtitle
-    assert np.isnan(marks(spec, Line)["a"].y[1])
+    assert np.isnan(marks(spec, Line)["all runs"].y[1])
 
 
 def test_that_the_question_goes_to_json_and_back() -> None:
