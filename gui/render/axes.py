@@ -8,7 +8,13 @@ import numpy as np
 from pyqtgraph import GraphicsWidget
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPainterPath
-from PySide6.QtWidgets import QGraphicsItem, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
+from PySide6.QtWidgets import (
+    QGraphicsItem,
+    QGraphicsSceneHoverEvent,
+    QGraphicsSceneWheelEvent,
+    QStyleOptionGraphicsItem,
+    QWidget,
+)
 
 from ...models.figure import Axis
 from ...resources import Theme
@@ -52,7 +58,8 @@ class AxisItem(GraphicsWidget):
         self._theme: Theme | None = None
         self._shows_texts = True
         self._turned = False
-        self._texts: tuple[str, ...] = ()
+        self._cut: list[tuple[float, str]] = []
+        self.setAcceptHoverEvents(True)
 
     def set_axis(self, axis: Axis, *, shows_texts: bool = True) -> None:
         """Take over what the axis is.
@@ -125,6 +132,7 @@ class AxisItem(GraphicsWidget):
         """Paint texts and label."""
         if self._theme is None or self._viewport is None or not self._shows_texts:
             return
+        self._cut = []
         painter.setFont(font(TICK))
         painter.setPen(QColor(self._theme.colour("muted")))
         metrics = QFontMetricsF(painter.font())
@@ -143,7 +151,7 @@ class AxisItem(GraphicsWidget):
         label = QFontMetricsF(font(CAPTION)).height() + 3 if self._axis.label else 0.0
         for y, text in zip(self._viewport.y(self._ticks.at).tolist(), self._ticks.texts, strict=True):
             if -1 <= y <= self._viewport.height + 1:
-                shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, right - label + 1)
+                shown = self._fitted(metrics, text, right - label + 1, y)
                 painter.drawText(
                     QRectF(0, y - height / 2, right, height),
                     Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
@@ -157,7 +165,7 @@ class AxisItem(GraphicsWidget):
         places = self._viewport.x(self._ticks.at).tolist()
         room = abs(places[1] - places[0]) - 6 if len(places) > 1 else self._viewport.width
         for x, text in sorted(zip(places, self._ticks.texts, strict=True)):
-            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, max(room, 20)) if category else text
+            shown = self._fitted(metrics, text, max(room, 20), x) if category else text
             width = metrics.horizontalAdvance(shown)
             left = x - width / 2
             if -1 <= x <= self._viewport.width + 1 and left >= free:
@@ -171,7 +179,7 @@ class AxisItem(GraphicsWidget):
         for x, text in zip(self._viewport.x(self._ticks.at).tolist(), self._ticks.texts, strict=True):
             if not -1 <= x <= self._viewport.width + 1:
                 continue
-            shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, _WIDEST * 0.6)
+            shown = self._fitted(metrics, text, _WIDEST * 0.6, x)
             painter.save()
             painter.translate(x + metrics.height() * 0.2, _GAP)
             painter.rotate(-45)
@@ -182,6 +190,19 @@ class AxisItem(GraphicsWidget):
                 shown,
             )
             painter.restore()
+
+    def _fitted(self, metrics: QFontMetricsF, text: str, room: float, along: float) -> str:
+        """Cut a text in the middle where it is too long, and remember where the whole is to be told."""
+        shown = metrics.elidedText(text, Qt.TextElideMode.ElideMiddle, room)
+        if shown != text:
+            self._cut.append((along, text))
+        return shown
+
+    def hoverMoveEvent(self, event: QGraphicsSceneHoverEvent) -> None:
+        """Tell the whole of a text that is cut."""
+        along = event.pos().y() if self._side == "left" else event.pos().x()
+        nearest = min(self._cut, key=lambda cut: abs(cut[0] - along), default=(0.0, ""))
+        self.setToolTip(nearest[1] if abs(nearest[0] - along) < 20 else "")
 
     def _paint_label(self, painter: QPainter) -> None:
         if not self._axis.label:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from pyqtgraph import GraphicsView
 from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QPixmapCache, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from ...models.figure import FigureSpec, Line
@@ -27,6 +27,10 @@ from .ticks import to_axis, to_data
 
 _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
 """Pixels at the sides of the figure, between columns, between panels above one another."""
+
+
+_PICTURES = 256 * 1024
+"""Kilobytes for pictures of panels."""
 
 
 class _Heading(QWidget):
@@ -160,6 +164,8 @@ class FigureView(QWidget):
         layout.addLayout(self._heading_row)
         layout.addWidget(self._canvas, 1)
         self.setFocusProxy(self._canvas)
+        # What is drawn is kept as pictures; ten megabytes, Qt's default, are less than one panel on a large screen.
+        QPixmapCache.setCacheLimit(max(QPixmapCache.cacheLimit(), _PICTURES))
         self.setMinimumSize(120, 80)
         appearance().changed.connect(self._on_theme_changed)
 

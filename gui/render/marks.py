@@ -662,7 +662,7 @@ class _TextDrawing(Drawing[Text]):
         A text that leads out of the panel is moved in; one wider than the panel has no place.
         """
         viewport = canvas.viewport
-        steps = (0.0,) if self.mark.inside else (0.0, -0.7, 0.7, -1.4, 1.4, -2.1, 2.1, -2.8, 2.8)
+        steps = (0.0,) if self.mark.inside else (0.0, -0.7, 0.7, -1.4, 1.4, -2.1, 2.1, -2.8, 2.8, -3.5, 3.5)
         fitting = []
         for step in steps:
             placed = wanted.translated(0, step * wanted.height())
@@ -671,13 +671,12 @@ class _TextDrawing(Drawing[Text]):
             inside = QRectF(0, 0, viewport.width, viewport.height).contains(placed)
             if inside and not any(placed.intersects(other) for other in canvas.taken):
                 fitting.append(placed)
-        near = [placed.adjusted(-4, -3, 4, 3) for placed in fitting]
-        free = (
-            placed
-            for placed, area in zip(fitting, near, strict=True)
-            if not _within(canvas.covered[:, 0], canvas.covered[:, 1], area)
-        )
-        return next(free, fitting[0] if fitting else None)
+        if not fitting:
+            return None
+        # The first of those that cover least: free ones cover nothing.
+        areas = [placed.adjusted(-3, -2, 3, 2) for placed in fitting]
+        hidden = [len(_within(canvas.covered[:, 0], canvas.covered[:, 1], area)) for area in areas]
+        return fitting[hidden.index(min(hidden))]
 
 
 class _EdgeDrawing(Drawing[EdgeMarks]):
