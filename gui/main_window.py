@@ -55,6 +55,7 @@ from .panes.items import ItemsPane
 from .panes.mapper import ColumnMapperDialog
 from .panes.problems import ProblemsPane
 from .panes.runs import RunsPane
+from .panes.text_pattern import TextPatternDialog
 from .settings import Settings
 from .tasks import TaskRunner
 from .theme import appearance, icon
@@ -591,6 +592,13 @@ class MainWindow(QMainWindow):
             return
         dialog = ColumnMapperDialog(self.workspace, sources[0], self)
         dialog.exec()
+        dialog.deleteLater()
+
+    def add_text_pattern(self) -> None:
+        """Let the user say with a regular expression how text logs are read; what is open is then read anew."""
+        dialog = TextPatternDialog(self.workspace, self)
+        if dialog.exec() == TextPatternDialog.DialogCode.Accepted and self.workspace.session.roots:
+            self.feed.open(self.workspace.session.roots)
         dialog.deleteLater()
 
     # -- what changed ---------------------------------------------------------------------------------------------------

@@ -52,8 +52,23 @@ class Discovery:
 
     def sources(self) -> Iterator[Source | Problem]:
         """Give every source there is now, a folder's configuration before its logs."""
+        files: dict[Path, list[Path]] = {}
         for path in self._paths:
-            yield from self._under(path)
+            if "://" not in path and os.path.isfile(path):
+                file = Path(path).absolute()
+                files.setdefault(file.parent, []).append(file)
+        for path in self._paths:
+            if "://" not in path and os.path.isfile(path):
+                # Files of one folder that are opened one by one are read as they are where the folder is opened.
+                folder = Path(path).absolute().parent
+                if folder in files:
+                    yield from self._opened(folder, _below(folder, folder), files.pop(folder))
+            else:
+                yield from self._under(path)
+
+    def _opened(self, folder: Path, relative: str, files: Sequence[Path]) -> Iterator[Source | Problem]:
+        files = sorted(set(files), key=lambda file: natural_order(file.name))
+        yield from self._files(folder, relative, files, frozenset(file.name for file in files))
 
     def _under(self, path: str) -> Iterator[Source | Problem]:
         if "://" in path:
@@ -62,15 +77,19 @@ class Discovery:
         found = [Path(path)] if os.path.lexists(path) else sorted(map(Path, glob.glob(path, recursive=True)))
         if not found:
             yield Problem(path, "", "There is no such file or folder.")
+            return
         found = [root.absolute() for root in found]
         # Keys begin with the name of what was opened; for several matches of a pattern, of the folder they have in common.
         above = found[0] if len(found) == 1 else Path(os.path.commonpath(found))
+        files: dict[Path, list[Path]] = {}
         for root in found:
             if root.is_dir():
                 yield from self._walked(root, _below(above, root), frozenset())
             else:
-                folder = root.parent if len(found) == 1 else above
-                yield from self._files(root.parent, _below(folder, root.parent), [root], frozenset({root.name}))
+                files.setdefault(root.parent, []).append(root)
+        for parent, together in files.items():
+            folder = parent if len(found) == 1 else above
+            yield from self._opened(parent, _below(folder, parent), together)
 
     def _walked(self, folder: Path, relative: str, above: frozenset[tuple[int, int]]) -> Iterator[Source | Problem]:
         try:
