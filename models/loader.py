@@ -16,10 +16,11 @@ from .column_map import ColumnMap
 from .discovery import Discovery
 from .errors import Cancelled, ReadError
 from .progress import Progress, quiet
-from .readers.base import Cursor, Source
+from .readers.base import Cursor, Reader, Source
 from .readers.registry import reader_named, readers
 from .store import RunStore
 from .tables import Event, Forgotten, Problem, RunFacts, SourceRead
+from .text_pattern import TextPattern
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +37,21 @@ class Loader:
     ----------
     paths : sequence of Path or str
         Folders, files or glob patterns.
+    patterns : tuple of TextPattern
+        How the user reads some text files.
     workers : int
         Threads that read at once; the heavy parts of reading release the interpreter lock.
     """
 
-    def __init__(self, paths: Sequence[Path | str], *, workers: int = min(4, os.cpu_count() or 1)) -> None:
-        self._discovery = Discovery(paths)
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        *,
+        patterns: tuple[TextPattern, ...] = (),
+        workers: int = min(4, os.cpu_count() or 1),
+    ) -> None:
+        self._discovery = Discovery(paths, patterns)
+        self._patterns = patterns
         self._workers = workers
         self._cursors: dict[tuple[str, str], Cursor | None] = {}
         self._states: dict[tuple[str, str], _State] = {}
@@ -69,13 +79,17 @@ class Loader:
             try:
                 while True:
                     while len(running) < 2 * self._workers and (source := next(waiting, None)) is not None:
-                        running[pool.submit(_read, source, self._cursors.get(_identity(source)), progress)] = source
+                        running[
+                            pool.submit(
+                                _read, self._reader(source), source, self._cursors.get(self._identity(source)), progress
+                            )
+                        ] = source
                     if not running:
                         break
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         source = running.pop(future)
                         events, cursor = future.result()
-                        self._cursors[_identity(source)] = cursor
+                        self._cursors[self._identity(source)] = cursor
                         batch += events
                         done += 1
                         batched += 1
@@ -90,25 +104,30 @@ class Loader:
             if batch:
                 yield batch
 
+    def files(self) -> list[tuple[str, int, float]]:
+        """Give every file read so far, in the order of its path: path, bytes, and time of its last change (s since 1970)."""
+        files = {path: (size, changed / 1e9) for state in self._states.values() for path, size, changed in state}
+        return [(path, *files[path]) for path in sorted(files)]
+
     def _found(self) -> tuple[list[Source], list[Event]]:
         """Give the sources that have something new, and what can be said of them before they are read."""
         news: list[Event] = []
         changed: list[Source] = []
         seen = set()
-        for problem in readers()[1]:
+        for problem in readers(self._patterns)[1]:
             self._say(problem, news)
         for found in self._discovery.sources():
             if isinstance(found, Problem):
                 self._say(found, news)
                 continue
-            identity = _identity(found)
+            identity = self._identity(found)
             if identity in seen:
                 continue
             seen.add(identity)
             state = _state(found.paths)
             if identity in self._states and self._states[identity] == state:
                 continue
-            if identity not in self._states and _makes_run(found):
+            if identity not in self._states and _makes_run(self._reader(found)):
                 news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
             self._states[identity] = state
             self._sources[identity] = found
@@ -120,13 +139,26 @@ class Loader:
             news.append(SourceRead(gone.relative, (Problem(gone.relative, gone.reader, what, gone.run),)))
         return changed, news
 
+    def _identity(self, source: Source) -> tuple[str, str]:
+        """Give what a source is known by: for gathered files their folder, as more may join."""
+        gathers = self._reader(source).gathers
+        return (source.reader, f"{source.path.parent}{os.sep}*" if gathers else str(source.path))
+
+    def _reader(self, source: Source) -> Reader:
+        return reader_named(source.reader, self._patterns)
+
     def _say(self, problem: Problem, news: list[Event]) -> None:
         if problem not in self._said:
             self._said.add(problem)
             news.append(problem)
 
 
-def load(paths: Sequence[Path | str], maps: tuple[ColumnMap, ...] = (), progress: Progress = quiet) -> RunStore:
+def load(
+    paths: Sequence[Path | str],
+    maps: tuple[ColumnMap, ...] = (),
+    progress: Progress = quiet,
+    patterns: tuple[TextPattern, ...] = (),
+) -> RunStore:
     """Read everything below some paths.
 
     Raises
@@ -135,16 +167,11 @@ def load(paths: Sequence[Path | str], maps: tuple[ColumnMap, ...] = (), progress
         When `progress` says so.
     """
     store = RunStore(maps=maps)
-    events = [event for batch in Loader(paths).new_events(progress) for event in batch]
+    events = [event for batch in Loader(paths, patterns=patterns).new_events(progress) for event in batch]
     return store.adding(events)
 
 
-def _identity(source: Source) -> tuple[str, str]:
-    return (source.reader, str(source.path) if len(source.paths) == 1 else f"{source.path.parent}{os.sep}*")
-
-
-def _makes_run(source: Source) -> bool:
-    reader = reader_named(source.reader)
+def _makes_run(reader: Reader) -> bool:
     return reader.makes_runs and not reader.is_config
 
 
@@ -164,7 +191,9 @@ def _state(paths: tuple[Path, ...]) -> _State:
     return tuple(sorted(state))
 
 
-def _read(source: Source, cursor: Cursor | None, progress: Progress) -> tuple[list[Event], Cursor | None]:
+def _read(
+    reader: Reader, source: Source, cursor: Cursor | None, progress: Progress
+) -> tuple[list[Event], Cursor | None]:
     """Read one source; whatever goes wrong with it is said in its problems."""
     events: list[Event] = []
     problems: list[Problem] = []
@@ -175,7 +204,7 @@ def _read(source: Source, cursor: Cursor | None, progress: Progress) -> tuple[li
             raise Cancelled
 
     try:
-        for event in reader_named(source.reader).read(source, cursor, still_wanted):
+        for event in reader.read(source, cursor, still_wanted):
             if isinstance(event, Cursor):
                 cursor = event
             elif isinstance(event, Problem):

@@ -18,9 +18,10 @@ import orjson
 
 from . import selection
 from .column_map import ColumnMap
-from .errors import SessionError
+from .errors import ExpressionError, SessionError
 from .selection import EVERYTHING, Clause
 from .store import RunStore
+from .text_pattern import TextPattern
 
 VERSION = 1
 
@@ -139,6 +140,8 @@ class Session:
     run_columns: tuple[str, ...] = ()
     curves: CurveView = CurveView()
     maps: tuple[ColumnMap, ...] = ()
+    text_patterns: tuple[TextPattern, ...] = ()
+    """How the user reads some text files."""
     filter: Clause = EVERYTHING
     highlight: Clause | None = None
     brush_mode: Literal["replace", "and", "or", "not"] = "replace"
@@ -189,7 +192,7 @@ def to_json(session: Session, folder: Path) -> dict[str, Any]:
                 value = None if value is None else selection.to_json(value)
             case "grouping" | "curves":
                 value = dataclasses.asdict(value)
-            case "maps" | "panes":
+            case "maps" | "panes" | "text_patterns":
                 value = [dataclasses.asdict(item) for item in value]
         data[spec.name] = value
     return data
@@ -217,7 +220,7 @@ def from_json(data: Any, folder: Path) -> Session:
             continue
         try:
             values[name] = _field(name, value, folder)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, ExpressionError) as error:
             raise SessionError(f"The field {name!r} of the session could not be understood ({error}).") from error
     return Session(**values)
 
@@ -246,6 +249,8 @@ def _field(name: str, value: Any, folder: Path) -> Any:
                 )
                 for item in value
             )
+        case "text_patterns":
+            return tuple(TextPattern(_text(i["name"]), _text(i["glob"]), _text(i["regex"])) for i in value)
         case "panes":
             return tuple(_pane(item) for item in value)
         case "run_columns":

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from ..tables import Problem
+from ..text_pattern import TextPattern
 from .base import Entry, Match, Reader
 
 _BUILTIN = (
@@ -23,9 +24,10 @@ _BUILTIN = (
 
 
 @cache
-def readers() -> tuple[tuple[Reader, ...], tuple[Problem, ...]]:
-    """Give our own readers and those of third parties, and a problem for each that could not be loaded."""
-    found: list[Reader] = []
+def readers(patterns: tuple[TextPattern, ...] = ()) -> tuple[tuple[Reader, ...], tuple[Problem, ...]]:
+    """Give one reader for each pattern of the user, our own, and those of third parties; and what could not be loaded."""
+    by_pattern = import_module(".text_log", __package__).TextPatternReader
+    found: list[Reader] = [by_pattern(pattern) for pattern in patterns]
     problems = []
     for place in _BUILTIN:
         module, _, name = place.rpartition(".")
@@ -38,10 +40,10 @@ def readers() -> tuple[tuple[Reader, ...], tuple[Problem, ...]]:
     return tuple(found), tuple(problems)
 
 
-def reader_for(entry: Entry) -> tuple[Reader | None, Match]:
+def reader_for(entry: Entry, patterns: tuple[TextPattern, ...] = ()) -> tuple[Reader | None, Match]:
     """Give the reader that knows `entry` best."""
     best, best_match = None, Match.NO
-    for reader in readers()[0]:
+    for reader in readers(patterns)[0]:
         if entry.is_folder and not reader.looks_at_folders:
             continue
         match = reader.match(entry)
@@ -52,6 +54,6 @@ def reader_for(entry: Entry) -> tuple[Reader | None, Match]:
     return best, best_match
 
 
-def reader_named(name: str) -> Reader:
+def reader_named(name: str, patterns: tuple[TextPattern, ...] = ()) -> Reader:
     """Give the reader called `name`."""
-    return next(reader for reader in readers()[0] if reader.name == name)
+    return next(reader for reader in readers(patterns)[0] if reader.name == name)

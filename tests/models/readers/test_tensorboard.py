@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     from tensorboardX.proto.tensor_pb2 import TensorProto
     from tensorboardX.proto.tensor_shape_pb2 import TensorShapeProto
 
+from runglass.models.loader import Loader, load
 from runglass.models.progress import quiet
 from runglass.models.readers import tensorboard
 from runglass.models.readers.base import Cursor, Entry, Match, Source
@@ -466,3 +467,23 @@ def test_that_no_real_event_file_has_a_problem(shared_data: Path) -> None:
     folders = {path.parent for path in (shared_data / "runs").rglob("*tfevents*")}
     assert len(folders) > 20
     assert [problem for folder in folders for problem in problems_of(read(folder))] == []
+
+
+def test_that_a_file_that_joins_the_first_one_goes_on_with_the_run_that_is_open(tmp_path: Path) -> None:
+    write(tmp_path, scalar("loss", 1.0, 0))
+    loader = Loader([tmp_path])
+    store = RunStore().adding(event for batch in loader.new_events() for event in batch)
+    write(tmp_path, scalar("loss", 2.0, 1), name="events.out.tfevents.1700000001.host")
+    store = store.adding(event for batch in loader.new_events() for event in batch)
+    (run,) = store.runs.values()
+    np.testing.assert_array_equal(run.curves["loss"].value, [1.0, 2.0])
+    assert store.problems == ()
+
+
+@pytest.mark.parametrize("paths", [["*tfevents*"], ["events.out.tfevents.2.host", "events.out.tfevents.1.host"]])
+def test_that_event_files_that_are_opened_by_themselves_are_one_run(tmp_path: Path, paths: list[str]) -> None:
+    for number in (1, 2):
+        write(tmp_path, scalar("loss", number, number), name=f"events.out.tfevents.{number}.host")
+    store = load([tmp_path / path for path in paths])
+    assert list(store.runs) == [tmp_path.name]
+    np.testing.assert_array_equal(store.runs[tmp_path.name].curves["loss"].value, [1.0, 2.0])

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runglass.models.errors import ExpressionError, ReadError
+from runglass.models.errors import ExpressionError, ReadError, SessionError
+from runglass.models.loader import load
 from runglass.models.progress import quiet
 from runglass.models.readers.base import Cursor, Entry, Match, Source
 from runglass.models.readers.text_log import TextLogReader, TextPatternReader
+from runglass.models.session import Session, from_json, to_json
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, Forgotten, Problem, Run
 from runglass.models.text_pattern import TextPattern
@@ -339,3 +341,19 @@ def test_that_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert TextLogReader().match(Entry(tmp_path / "a.log", "a.log")) is Match.NO
     with pytest.raises(ReadError):
         read(tmp_path / "a.log")
+
+
+def test_that_patterns_are_kept_in_a_session_and_come_before_all_readers(tmp_path: Path) -> None:
+    pattern = TextPattern("mine", "*.log", r"step:(?P<step>\d+) loss:(?P<my_loss>\S+)")
+    session = from_json(to_json(Session(text_patterns=(pattern,)), tmp_path), tmp_path)
+    assert session.text_patterns == (pattern,)
+    (tmp_path / "a.log").write_text("step:1 loss:2\n")
+    (run,) = load([tmp_path], patterns=session.text_patterns).runs.values()
+    assert set(run.curves) == {"my_loss"}
+    assert run.reader == "text: mine"
+
+
+def test_that_a_session_with_a_broken_pattern_says_so(tmp_path: Path) -> None:
+    broken = [{"name": "x", "glob": "*", "regex": "("}]
+    with pytest.raises(SessionError, match="text_patterns"):
+        from_json({"runglass_session": 1, "text_patterns": broken}, tmp_path)
