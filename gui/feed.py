@@ -56,7 +56,7 @@ class Feed(QObject):
     def open(self, roots: Sequence[str]) -> None:
         """Read everything below `roots`, in place of what was open."""
         self._opening += 1
-        self._loader = Loader(roots, self._workspace.session.text_patterns)
+        self._loader = Loader(roots, patterns=self._workspace.session.text_patterns)
         self._grew.clear()
         self._workspace.set_store(RunStore())
         self._read("Reading " + ", ".join(root.rstrip("/").rpartition("/")[2] for root in roots), first=True)
