@@ -153,6 +153,12 @@ def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
 # -- names --------------------------------------------------------------------------------------------------------------
 
 
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric of this name is one to make small (a loss, an error, a perplexity)."""
+    plain = _plain(metric)
+    return plain in _LOWER_IS_BETTER or any(plain.endswith(f"_{name}") for name in _LOWER_IS_BETTER)
+
+
 def _plain(name: Hashable) -> str:
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 

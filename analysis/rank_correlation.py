@@ -1,0 +1,385 @@
+"""Kendall's tau-b between many rankings at once, its resampling, and the concordance of all of them.
+
+Every pair of objects has a sign in each ranking: which of the two is higher. Sums of products of signs are the counts of
+concordant less discordant pairs, so that all pairs of rankings are one matrix product. A resample of the objects gives the
+pair of i and j the weight (times i was drawn) x (times j was drawn), so that a bootstrap is another one. Copies of one object
+are tied in both rankings and so count in neither part of tau-b, as they would in a table that really held them twice.
+
+Sums are exact: signs, weights and what they add up to are whole numbers below 2^24, which single precision holds, or are added
+in double precision.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..models.engine import LOCAL, Engine
+from ..models.progress import Progress, quiet
+from .resampling import DRAWS, Interval, bootstrap, percentile_interval, t_quantile
+
+FEWEST = 4
+"""Objects below which a ranking says nothing: tau-b is undefined."""
+_FEWEST_FOR_INTERVAL = 6
+_MANY = 10
+"""Objects from which on the percentile bootstrap covers; below, the jackknife."""
+_MOST_BY_PAIRS = 3_000
+_MOST_CELLS = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairOrders:
+    """Which of every two objects is higher, in each of several rankings.
+
+    Attributes
+    ----------
+    n : int
+        Objects.
+    first, second : ndarray of int, shape (pairs,)
+        The two objects of each pair.
+    signs : ndarray of float32, shape (pairs, k)
+        1 where the first is higher, -1 where the second is, 0 where they are tied or one is missing.
+    known : ndarray of float32, shape (pairs, k), or None
+        Whether both have a value; None where nothing is missing.
+    """
+
+    n: int
+    first: np.ndarray
+    second: np.ndarray
+    signs: np.ndarray
+    known: np.ndarray | None
+
+    @classmethod
+    def of(cls, columns: np.ndarray) -> PairOrders:
+        """Give the orders of `columns`, shape (n, k), NaN where a value is missing."""
+        ranks = _dense_ranks(columns)
+        first, second = np.triu_indices(len(ranks), 1)
+        signs = _signs(ranks, 0, len(ranks))
+        return cls(len(ranks), first, second, *_told_apart(signs))
+
+    def matrix(self) -> np.ndarray:
+        """Give tau-b of every two rankings, shape (k, k); NaN where it is undefined."""
+        return _ratio(*_products(self.signs, self.known, None))
+
+    def against(self, reference: int) -> np.ndarray:
+        """Give tau-b of every ranking with the one numbered `reference`, shape (k,)."""
+        taus: np.ndarray = self.against_in_draws(reference, np.ones((1, self.n), dtype=np.int64))[0]
+        return taus
+
+    def against_in_draws(self, reference: int, counts: np.ndarray) -> np.ndarray:
+        """Give tau-b with the ranking numbered `reference` in resamples.
+
+        Parameters
+        ----------
+        counts : ndarray of int, shape (draws, n)
+            How often each object was drawn.
+
+        Returns
+        -------
+        ndarray, shape (draws, k)
+        """
+        own = self.signs[:, [reference]]
+        up, untied = self.signs * own, np.abs(self.signs)
+        k = up.shape[1]
+        if self.known is None:
+            # The pairs of a ranking without ties are all pairs: most rankings need no product of their own.
+            own_ties = np.flatnonzero(~untied.all(axis=0))
+            parts = [up, np.abs(own), np.ones_like(own), untied[:, own_ties]]
+        else:
+            parts = [up, untied * self.known[:, [reference]], self.known * np.abs(own)]
+        right = np.concatenate(parts, axis=1)
+        taus = np.empty((len(counts), k))
+        for rows in self._blocks(len(counts)):
+            sums = (self.weights(counts[rows]) @ right).astype(float)
+            if self.known is None:
+                mine = np.repeat(sums[:, [k + 1]], k, axis=1)
+                mine[:, own_ties] = sums[:, k + 2 :]
+                taus[rows] = _ratio(sums[:, :k], mine, sums[:, [k]])
+            else:
+                taus[rows] = _ratio(sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k :])
+        return taus
+
+    def matrices_in_draws(self, counts: np.ndarray) -> np.ndarray:
+        """Give tau-b of every two rankings in resamples, shape (draws, k, k); `counts` as in `against_in_draws`."""
+        k = self.signs.shape[1]
+        taus = np.empty((len(counts), k, k))
+        for number, row in enumerate(counts):
+            weights = self.weights(row[None, :])[0]
+            drawn = np.flatnonzero(weights)  # about 60 % of the pairs of a resample
+            known = None if self.known is None else self.known[drawn]
+            taus[number] = _ratio(*_products(self.signs[drawn], known, weights[drawn, None]))
+        return taus
+
+    def weights(self, counts: np.ndarray) -> np.ndarray:
+        """Give how often each pair is in resamples, shape (draws, pairs), from how often each object is."""
+        counts = np.asarray(counts, dtype=np.float32)
+        weights: np.ndarray = counts[:, self.first] * counts[:, self.second]
+        return weights
+
+    def _blocks(self, draws: int) -> list[slice]:
+        size = max(1, _MOST_CELLS // max(1, len(self.first)))
+        return [slice(start, start + size) for start in range(0, draws, size)]
+
+
+def _dense_ranks(columns: np.ndarray) -> np.ndarray:
+    """Give whole numbers in the order of the values of each column, shape (n, k) in single precision, NaN kept.
+
+    Differences of the values themselves would lose what is infinite, or nearly equal.
+    """
+    columns = np.asarray(columns, dtype=float)
+    order = np.argsort(columns, axis=0)
+    ordered = np.take_along_axis(columns, order, axis=0)
+    ranks = np.zeros(columns.shape, dtype=np.float32)
+    ranks[1:] = np.cumsum(ordered[1:] != ordered[:-1], axis=0)
+    ranks[np.isnan(ordered)] = np.nan
+    placed = np.empty_like(ranks)
+    np.put_along_axis(placed, order, ranks, axis=0)
+    return placed
+
+
+def _signs(ranks: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Give the signs of the pairs whose first object is one of `start` to `stop`, NaN where one of the two is missing."""
+    n, k = ranks.shape
+    signs = np.empty((sum(n - 1 - i for i in range(start, stop)), k), dtype=np.float32)
+    at = 0
+    for i in range(start, stop):
+        part = signs[at : at + n - 1 - i]
+        np.subtract(ranks[i], ranks[i + 1 :], out=part)
+        at += len(part)
+    np.clip(signs, -1, 1, out=signs)
+    return signs
+
+
+def _told_apart(signs: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Give signs without NaN, and which are known where any is not."""
+    missing = np.isnan(signs)
+    if not missing.any():
+        return signs, None
+    signs[missing] = 0.0
+    return signs, (~missing).astype(np.float32)
+
+
+def _products(
+    signs: np.ndarray, known: np.ndarray | None, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give, for every two rankings, concordant less discordant pairs, pairs untied in the one, and in the other."""
+    up = ((signs if weights is None else signs * weights).T @ signs).astype(float)
+    if known is None:
+        mine = np.broadcast_to(np.diagonal(up)[:, None], up.shape)
+    else:
+        untied = np.abs(signs)
+        mine = ((untied if weights is None else untied * weights).T @ known).astype(float)
+    return up, mine, mine.T
+
+
+def _ratio(up: np.ndarray, mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tau = up / (np.sqrt(mine) * np.sqrt(theirs))
+    # The product of two roots may be a last bit off; tau-b lies in [-1, 1], and is exactly 1 for equal orders.
+    perfect = (np.abs(up) == mine) & (mine == theirs) & (mine > 0)
+    return np.where(perfect, np.sign(up), np.clip(tau, -1, 1))
+
+
+def kendall_matrix(columns: np.ndarray) -> np.ndarray:
+    """Give Kendall's tau-b of every two columns, each over the rows that both have.
+
+    Parameters
+    ----------
+    columns : ndarray, shape (n, k)
+        One row an object; NaN where a value is missing.
+
+    Returns
+    -------
+    ndarray, shape (k, k)
+        Symmetric; NaN where it is undefined: no two rows that both columns have, or one column is tied throughout.
+
+    Notes
+    -----
+    tau-b = (P - Q) / sqrt((P + Q + T_x)(P + Q + T_y)), with T_x the pairs tied in x only (Kendall 1945, *The treatment of
+    ties in ranking problems*).
+    """
+    columns = np.asarray(columns, dtype=float)
+    n, k = columns.shape
+    if n > _MOST_BY_PAIRS:
+        return _one_by_one(columns)
+    ranks = _dense_ranks(columns)
+    sums = [np.zeros((k, k)) for _ in range(3)]
+    missing = bool(np.isnan(ranks).any())
+    size = max(1, _MOST_CELLS // max(1, n * k))
+    for start in range(0, n, size):
+        signs, known = _told_apart(_signs(ranks, start, min(start + size, n)))
+        if missing and known is None:
+            known = np.ones_like(signs)
+        for total, part in zip(sums, _products(signs, known, None), strict=True):
+            total += part
+    return _ratio(*sums)
+
+
+def _one_by_one(columns: np.ndarray) -> np.ndarray:
+    """Give what `kendall_matrix` gives by counting inversions while sorting, which is quicker for very many rows."""
+    from scipy.stats import kendalltau
+
+    k = columns.shape[1]
+    known = ~np.isnan(columns)
+    taus = np.full((k, k), np.nan)
+    for a in range(k):
+        for b in range(a, k):
+            both = known[:, a] & known[:, b]
+            if len(set(columns[both, a])) > 1 and len(set(columns[both, b])) > 1:
+                taus[a, b] = taus[b, a] = float(kendalltau(columns[both, a], columns[both, b]).statistic)
+    return taus
+
+
+def _against(orders: PairOrders, reference: int, counts: np.ndarray) -> np.ndarray:
+    return orders.against_in_draws(reference, counts)
+
+
+def tau_intervals(
+    orders: PairOrders,
+    reference: int,
+    level: float = 0.95,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    engine: Engine = LOCAL,
+    progress: Progress = quiet,
+) -> Interval:
+    """Give intervals of tau-b of every ranking with the one numbered `reference`, over the objects ranked.
+
+    Ten objects or more: percentile bootstrap. Six to nine: the jackknife with Student's t on the scale of Fisher's
+    transform, because the bootstrap of so few covers too little. Fewer: NaN. A tau-b of exactly 1 or -1 has a degenerate
+    interval below ten objects, which is given as NaN.
+
+    Of 1,000 Gaussian samples with correlation 0.5, nominal 95 % intervals held the truth in 97 to 99 % (n = 6 to 9), 96 %
+    (n = 10 to 15) and 94 to 95 % (n = 25 and 50); with correlation 0.9 in 99, 98 and 96 %.
+
+    Returns
+    -------
+    Interval
+        Arrays of shape (k,).
+    """
+    if orders.n >= _MANY:
+        statistic = partial(_against, orders, reference)
+        drawn = bootstrap(statistic, orders.n, draws=draws, seed=seed, engine=engine, progress=progress)
+        return percentile_interval(drawn, level)
+    empty = np.full(orders.signs.shape[1], np.nan)
+    if orders.n < _FEWEST_FOR_INTERVAL:
+        return Interval(empty, empty)
+    without = orders.against_in_draws(reference, 1 - np.eye(orders.n, dtype=np.int64))
+    return jackknife_interval(orders.against(reference), without, level)
+
+
+def jackknife_interval(whole: np.ndarray, without: np.ndarray, level: float = 0.95) -> Interval:
+    """Give intervals of correlations from their values with each object left out.
+
+    Parameters
+    ----------
+    whole : ndarray, shape (k,)
+        With all objects.
+    without : ndarray, shape (n, k)
+        With each left out.
+    """
+    n = len(without)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, left = np.arctanh(whole), np.arctanh(without)
+        # An order that is perfect but for one object is kept off infinity by half a pair.
+        pairs = (n - 1) * (n - 2) / 2
+        left = np.where(np.isinf(left), np.sign(left) * np.arctanh(1 - 1 / pairs), left)
+        error = np.sqrt((n - 1) / n * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
+        half = t_quantile(level, n - 1) * error
+        low, high = np.tanh(centre - half), np.tanh(centre + half)
+    known = np.isfinite(centre) & (error > 0)
+    return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
+
+
+def why_no_interval(n: int, tau: float) -> str:
+    """Say why `tau_intervals` gave none."""
+    if math.isnan(tau):
+        return "undefined: all tied, or too few in common"
+    if n < _FEWEST_FOR_INTERVAL:
+        return f"{n} objects; at least {_FEWEST_FOR_INTERVAL} are needed"
+    return "a perfect order of few objects: no spread to measure"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Concordance:
+    """What the concordance of several rankings of the same objects needs, so that resampling is a matrix product.
+
+    Attributes
+    ----------
+    below : ndarray, shape (n, n)
+        For objects j and i, summed over rankings: 1 where j is below i, 1/2 where they are tied (or the same).
+    tied : ndarray, shape (k, n, n)
+        Whether j and i are tied (or the same), in each ranking.
+    """
+
+    below: np.ndarray
+    tied: np.ndarray
+
+    @classmethod
+    def of(cls, columns: np.ndarray) -> Concordance:
+        """Prepare `columns`, shape (n, k), without missing values."""
+        values = np.asarray(columns, dtype=float).T
+        lower = values[:, :, None] < values[:, None, :]
+        tied = values[:, :, None] == values[:, None, :]
+        return cls((lower + 0.5 * tied).sum(axis=0), tied.astype(np.float32))
+
+    def in_draws(self, counts: np.ndarray) -> np.ndarray:
+        """Give Kendall's W of resamples, shape (draws,), from how often each object was drawn, shape (draws, n)."""
+        counts = np.asarray(counts, dtype=float)
+        k, n = len(self.tied), counts.sum(axis=1)
+        sums = counts @ self.below + k / 2
+        spread = (counts * (sums - k * (n[:, None] + 1) / 2) ** 2).sum(axis=1)
+        ties = np.zeros(len(counts))
+        for tied in self.tied:
+            group = counts @ tied
+            ties += (counts * (group**2 - 1)).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            w = 12 * spread / (k**2 * (n**3 - n) - k * ties)
+        return np.where(np.isfinite(w), np.clip(w, 0, 1), np.nan)
+
+
+def kendall_w(columns: np.ndarray) -> float:
+    """Give Kendall's coefficient of concordance W of the rankings that `columns`, shape (n, k), make, corrected for
+    ties.
+
+    Notes
+    -----
+    W = 12 S / (k^2 (n^3 - n) - k sum T), with S the sum of squares of the rank sums about their mean and T = sum (t^3 - t)
+    over the ties of a ranking (Kendall and Babington Smith 1939; Siegel 1956 for ties).
+    """
+    return float(Concordance.of(columns).in_draws(np.ones((1, len(columns))))[0])
+
+
+def midranks(columns: np.ndarray) -> np.ndarray:
+    """Give the rank of every object in every column, shape (n, k): 1 the highest, ties their mean, NaN where missing."""
+    columns = np.asarray(columns, dtype=float)
+    higher = (columns[None, :, :] > columns[:, None, :]).sum(axis=1)
+    tied = (columns[None, :, :] == columns[:, None, :]).sum(axis=1)
+    return np.where(np.isnan(columns), np.nan, higher + (tied + 1) / 2)
+
+
+def average_linkage_order(distances: np.ndarray) -> np.ndarray:
+    """Give an order in which things that are close stand together: leaves of average linkage, optimally turned.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (k, k)
+        NaN counts as the greatest distance there is.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    k = len(distances)
+    if k < 3:
+        return np.arange(k)
+    known = np.isfinite(distances)
+    far = float(distances[known].max()) if known.any() else 1.0
+    filled = np.where(known, distances, far)
+    filled = (filled + filled.T) / 2
+    np.fill_diagonal(filled, 0.0)
+    order: np.ndarray = leaves_list(linkage(squareform(filled, checks=False), "average", optimal_ordering=k <= 400))
+    return order

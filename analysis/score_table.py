@@ -1,0 +1,301 @@
+"""Scores put side by side: one number for each model and task, and for each checkpoint or seed where those are asked about.
+
+A table of scores says more than any one question needs: metrics, splits, seeds, checkpoints. What the question is about stays
+apart; of the rest one value is chosen or averaged over, and every choice is said in a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..models.errors import AnalysisError, TooLittleData
+from ..models.recognition import is_lower_better
+from ..models.result import counted
+from ..models.store import RunStore
+from .answers import present
+
+Better = Literal["as stated", "higher", "lower"]
+
+_CHOSEN = ("split", "fewshot")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRows:
+    """Scores with one row for each model, task and whatever else was kept apart.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Columns ``model``, ``task``, ``metric``, the columns kept apart, ``value`` as given, ``stderr`` and ``n`` (NaN where
+        not given), and ``good``: the value with its sign turned where lower is better.
+    notes : tuple of str
+        What was chosen, averaged and left out.
+    """
+
+    frame: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def of_task(self, task: str) -> pd.DataFrame:
+        """Give the rows of one task."""
+        return self.frame[self.frame["task"] == task]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in the order they are met."""
+        return [str(task) for task in self.frame["task"].unique()]
+
+
+def chosen_scores(
+    store: RunStore,
+    *,
+    apart: Sequence[str] = (),
+    task: str = "",
+    metric: str = "",
+    split: str = "",
+    better: Better = "as stated",
+    from_step: float | None = None,
+) -> ScoreRows:
+    """Give scores with one row for each model, task and value of the columns kept `apart`.
+
+    Parameters
+    ----------
+    apart : sequence of str
+        Columns kept apart (``step``, ``seed``, ``split``, ``metric`` or any other). Where ``step`` is not among them the last
+        checkpoint of each model counts; where ``seed`` is not, seeds are averaged.
+    task, metric, split : str
+        Only these; empty takes all tasks, the first metric of each task, and the most frequent split.
+    better : {'as stated', 'higher', 'lower'}
+        'as stated' goes by the column ``higher_is_better``, else by the name of the metric.
+    from_step : float, optional
+        Least step that counts.
+
+    Raises
+    ------
+    AnalysisError
+        When there is no such task, metric, split or column.
+    TooLittleData
+        When no score is left.
+    """
+    frame = store.rows("scores")
+    notes: list[str] = []
+    for column in apart:
+        if column not in frame.columns:
+            raise AnalysisError(
+                f"The scores have no column called {column!r}.",
+                remedy="Columns: " + ", ".join(map(str, frame.columns[:20])) + ".",
+            )
+    known = np.isfinite(frame["value"].to_numpy(float))
+    if lost := int(len(frame) - np.count_nonzero(known)):
+        notes.append(f"{counted(lost, 'score')} left out: not finite.")
+        frame = frame[known]
+    frame = _only(frame, "task", task)
+    if from_step is not None and "step" in frame.columns:
+        frame = frame[~(frame["step"] < from_step)]
+    frame = _one_metric(frame, metric, apart, notes)
+    asked = {"split": split}
+    for column in _CHOSEN:
+        if column in apart or not present(frame, [column]):
+            continue
+        value = asked.get(column, "")
+        values = frame[column].value_counts(sort=True)
+        if not value and len(values) > 1:
+            value = values.index[0]
+            others = ", ".join(_plainly(other) for other in values.index[1:4])
+            notes.append(f"{column} {_plainly(value)} (not {others}).")
+        if value != "":
+            frame = _only(frame, column, value)
+    if "step" not in apart and present(frame, ["step"]):
+        frame = _last_steps(frame, apart, notes)
+    if frame.empty:
+        raise TooLittleData(needs="scores", found="none that are kept")
+    frame = frame.assign(
+        model=_names(frame, apart),
+        task=frame["task"].astype(object),
+        metric=frame["metric"].astype(object) if "metric" in frame.columns else "",
+    )
+    sign, said = _signs(frame, better)
+    notes += said
+    frame = frame.assign(good=sign * frame["value"].to_numpy(float))
+    for column in ("stderr", "n"):
+        if column not in frame.columns:
+            frame[column] = np.nan
+    key = [*dict.fromkeys(["model", "task", *apart])]
+    if "metric" not in key and metric:
+        notes.append(f"Metric: {metric}.")
+    return ScoreRows(_averaged(frame, key, notes), tuple(notes))
+
+
+def _only(frame: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+    if value == "":
+        return frame
+    kept = frame[frame[column].astype(str) == value if isinstance(value, str) else frame[column] == value]
+    if kept.empty:
+        there = ", ".join(_plainly(found) for found in frame[column].dropna().unique()[:12])
+        raise AnalysisError(f"No score has {column} {value!r}.", remedy=f"There are {there}." if there else "")
+    return kept
+
+
+def _plainly(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _one_metric(frame: pd.DataFrame, metric: str, apart: Sequence[str], notes: list[str]) -> pd.DataFrame:
+    if "metric" in apart or not present(frame, ["metric"]):
+        return frame
+    if metric:
+        return _only(frame, "metric", metric)
+    pairs = frame[["task", "metric"]].drop_duplicates()
+    if not pairs["task"].duplicated().any():
+        return frame
+    first = pairs.drop_duplicates("task")
+    names = list(dict.fromkeys(first["metric"].astype(str)))
+    others = [name for name in pairs["metric"].astype(str).unique() if name not in names]
+    notes.append(
+        f"Metric: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, the first of each task"
+        + (f" (not {', '.join(others[:4])})." if others else ".")
+    )
+    chosen = dict(zip(first["task"].astype(str), first["metric"].astype(str), strict=True))
+    return frame[frame["task"].astype(str).map(chosen) == frame["metric"].astype(str)]
+
+
+def _last_steps(frame: pd.DataFrame, apart: Sequence[str], notes: list[str]) -> pd.DataFrame:
+    """Give the rows of the last checkpoint of each model, by task."""
+    key = present(frame, dict.fromkeys(["model", "task", "metric", "seed", *apart]))
+    last = frame.groupby(key, observed=True, sort=False, dropna=False)["step"].transform("max")
+    kept = frame[(frame["step"] == last) | last.isna()]
+    if len(kept) < len(frame):
+        steps = kept["step"].dropna().unique()
+        where = f"step {steps[0]:g}" if len(steps) == 1 else "each model's own"
+        notes.append(f"Last checkpoint: {where}.")
+    return kept
+
+
+def _names(frame: pd.DataFrame, apart: Sequence[str]) -> pd.Series:
+    """Give the name of each model; with its version, where versions are different models rather than checkpoints."""
+    names = frame["model"].astype(object)
+    if "version" in apart or not present(frame, ["version"]):
+        return names
+    key = present(frame, dict.fromkeys(["model", "task", "metric", "seed", "step", *apart]))
+    versions = frame.groupby(key, observed=True, sort=False, dropna=False)["version"].nunique()
+    if versions.empty or versions.max() <= 1:
+        return names
+    return names.astype(str) + " " + frame["version"].astype(object).where(frame["version"].notna(), "").astype(str)
+
+
+def _signs(frame: pd.DataFrame, better: Better) -> tuple[np.ndarray, list[str]]:
+    if better != "as stated":
+        return np.full(len(frame), 1.0 if better == "higher" else -1.0), [f"{better.capitalize()} is taken as better."]
+    stated = frame["higher_is_better"].to_numpy(float) if "higher_is_better" in frame.columns else None
+    low = {name: is_lower_better(str(name)) for name in frame["metric"].unique()}
+    by_name = np.where(frame["metric"].map(low).to_numpy(bool), -1.0, 1.0)
+    if stated is None:
+        guessed = np.ones(len(frame), dtype=bool)
+        sign = by_name
+    else:
+        guessed = np.isnan(stated)
+        sign = np.where(guessed, by_name, np.where(stated > 0, 1.0, -1.0))
+    notes = []
+    if guessed.any():
+        lower = [str(name) for name, is_low in low.items() if is_low]
+        said = f"lower for {', '.join(lower[:4])}, higher for the rest" if lower else "higher"
+        notes.append(f"The data do not say which direction is better; taken: {said}.")
+    return sign, notes
+
+
+def _averaged(frame: pd.DataFrame, key: list[str], notes: list[str]) -> pd.DataFrame:
+    """Give one row a key: seeds averaged, and repeats too, which is said aloud."""
+    columns = [*key, *(["metric"] if "metric" not in key else []), "value", "good", "stderr", "n"]
+    has_seeds = "seed" not in key and bool(present(frame, ["seed"]))
+    told_apart = [*key, "seed"] if has_seeds else key
+    repeated = frame.duplicated(told_apart, keep=False)
+    if repeated.any():
+        rows = frame[repeated].groupby(told_apart, observed=True, dropna=False)["value"]
+        apart = float((rows.max() - rows.min()).max())
+        notes.append(
+            f"Attention: {int(repeated.sum()):,} scores stand beside others of the same {', '.join(told_apart)} and are "
+            f"averaged; they differ by up to {apart:.3g}. A filter keeps one of them."
+        )
+    seeds = frame.groupby(key, observed=True, dropna=False)["seed"].nunique() if has_seeds else None
+    if seeds is not None and seeds.max() > 1:
+        low, high = int(seeds.min()), int(seeds.max())
+        notes.append(f"Mean of {low if low == high else f'{low} to {high}'} seeds.")
+    if not frame.duplicated(key).any():
+        return frame[columns].reset_index(drop=True)
+    grouped = frame.groupby(key, observed=True, sort=False, dropna=False)
+    means = grouped[["value", "good", "stderr", "n"]].mean()
+    if "metric" not in key:
+        means = means.assign(metric=grouped["metric"].first())
+    return means.reset_index()[columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Scores as a matrix.
+
+    Attributes
+    ----------
+    rows, columns : tuple
+        Keys, in the order they are met; numbers in their own order.
+    values : Mapping of str to ndarray, each shape (rows, columns)
+        By name of the column of scores they hold; NaN where there is no score.
+    """
+
+    rows: tuple[Any, ...]
+    columns: tuple[Any, ...]
+    values: Mapping[str, np.ndarray]
+
+    @property
+    def good(self) -> np.ndarray:
+        """Scores with higher always better."""
+        return self.values["good"]
+
+    def keeping(self, rows: np.ndarray, columns: np.ndarray) -> Grid:
+        """Give some rows and columns, by number or mask."""
+        rows, columns = np.arange(len(self.rows))[rows], np.arange(len(self.columns))[columns]
+        values = {name: matrix[np.ix_(rows, columns)] for name, matrix in self.values.items()}
+        return Grid(tuple(self.rows[i] for i in rows), tuple(self.columns[i] for i in columns), values)
+
+    def complete_rows(self) -> Grid:
+        """Give the rows that have a score in every column."""
+        return self.keeping(~np.isnan(self.good).any(axis=1), np.arange(len(self.columns)))
+
+
+def grid_of(frame: pd.DataFrame, rows: str, columns: str, names: Sequence[str] = ("good", "value", "stderr")) -> Grid:
+    """Give scores as a matrix; `frame` has one row for each pair of keys."""
+    row_codes, row_keys = _factorized(frame[rows])
+    column_codes, column_keys = _factorized(frame[columns])
+    matrices = {}
+    for name in names:
+        matrix = np.full((len(row_keys), len(column_keys)), np.nan)
+        matrix[row_codes, column_codes] = frame[name].to_numpy(float)
+        matrices[name] = matrix
+    return Grid(tuple(row_keys), tuple(column_keys), matrices)
+
+
+def _factorized(column: pd.Series) -> tuple[np.ndarray, list[Any]]:
+    numbers = pd.api.types.is_numeric_dtype(column.dtype)
+    codes, keys = pd.factorize(column.astype(object) if not numbers else column, sort=bool(numbers))
+    return codes, list(keys)
+
+
+def redrawn_ranks(good: np.ndarray, errors: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Give ranks (1 the best, ties by chance) when every score is redrawn from a Gaussian of its standard error.
+
+    Parameters
+    ----------
+    good, errors : ndarray, shape (n,)
+        Scores, higher better, and their standard errors.
+
+    Returns
+    -------
+    ndarray of float, shape (draws, n)
+    """
+    generator = np.random.default_rng(seed)
+    drawn = good + errors * generator.standard_normal((draws, len(good)))
+    ranks: np.ndarray = np.argsort(np.argsort(-drawn, axis=1), axis=1) + 1.0
+    return ranks
