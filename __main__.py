@@ -1,14 +1,462 @@
-"""The command line."""
+"""The command line: arguments in, exit status out.
 
+What it does is in ``models`` and ``analysis``; the window is imported only when it is wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import logging
+import os
+import signal
 import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
+from .models.errors import AnalysisError, Cancelled, ExportError, ExpressionError, RunglassError, SchemaError
+
+if TYPE_CHECKING:
+    from .analysis.asking import Answer, Opened
+    from .models.progress import CancellableProgress
+    from .models.question import Analysis
+    from .models.store import RunStore
+
+ANSWERED, WRONG_COMMAND, NO_ANSWER, SOME_UNREAD = 0, 2, 3, 4
+NO_WINDOW, INTERRUPTED = 1, 130
+
+COMMON_OPTIONS = ("map", "let", "where", "json", "figure", "table", "style", "engine", "help")
+"""Options of every question; no question may call an option of its own so (``--seed`` sets the question's seed)."""
+
+_EXIT = """\
+exit status:
+  0 answered   2 the command line is wrong   3 the data cannot answer it   4 some sources could not be read
+"""
+
+_WINDOW_HELP = f"""\
+Without a command, Runglass opens its window on the paths: folders of runs, files or patterns.
+
+commands (each has its own --help):
+  demo                    the window on the bundled sample project
+  inspect PATH...         what was found: runs, curves, tables, problems
+  list                    every analysis and the question it answers
+  ask ID PATH...          ask one question; numbers, figures and tables come out
+  export PATH... -o FILE  one table of what was read, as Parquet or CSV
+
+examples:
+  runglass runs/                                     the window
+  runglass inspect runs/ --json
+  runglass ask curve.seed-band runs/ --figure band.pdf --style neurips
+  runglass ask scaling.power-offset runs.csv --map params="Model Size" --where "loss < 4" --json -
+  runglass export runs/ -o scalars.parquet
+
+A folder that is called like a command is opened as ./demo. Run folders are only read, never written to.
+
+{_EXIT}"""
 
 
-def main() -> int:
-    """Print the version; the exit status is 0."""
-    sys.stdout.write(f"runglass {__version__}\n")
-    return 0
+class _Parser(argparse.ArgumentParser):
+    """Shows help as written, and takes no shortened options: they would change meaning as options are added."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; give its exit status."""
+    # A log of its own would repeat, with tracebacks, what is said in sentences.
+    for name in ("runglass", "matplotlib"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    given = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "demo": _demo,
+        "inspect": _inspect,
+        "list": _list,
+        "ask": _ask,
+        "export": _export,
+    }
+    try:
+        if given and given[0] in commands:
+            return commands[given[0]](given[1:])
+        return _window(given)
+    except SystemExit as stop:  # argparse: --help, --version or a wrong command line
+        return stop.code if isinstance(stop.code, int) else WRONG_COMMAND
+    except (KeyboardInterrupt, Cancelled):
+        _say("Stopped.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`runglass list | head`); what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ANSWERED
+    except (AnalysisError, SchemaError, ExpressionError) as error:
+        return _refused(error, NO_ANSWER)
+    except RunglassError as error:
+        return _refused(error, WRONG_COMMAND)
+    except Exception as error:
+        if os.environ.get("RUNGLASS_DEBUG"):
+            raise
+        _say(f"runglass failed unexpectedly ({type(error).__name__}: {error}).")
+        _say("This is a mistake in Runglass; with RUNGLASS_DEBUG=1 it shows where, for a report.")
+        return NO_WINDOW
+
+
+# -- the window ---------------------------------------------------------------------------------------------------------
+
+
+def _window(argv: list[str]) -> int:
+    parser = _Parser(prog="runglass", usage="runglass [COMMAND] [PATH...] [OPTION]...", description=_WINDOW_HELP)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="folder, file or pattern to open")
+    parser.add_argument("--session", type=Path, metavar="FILE", help="session to open")
+    parser.add_argument("--layout", type=Path, metavar="FILE", help="session whose panes are applied to the paths")
+    parser.add_argument("--no-follow", action="store_true", help="do not look for what is new in growing files")
+    parser.add_argument("--version", action="version", version=f"runglass {__version__}")
+    asked = parser.parse_intermixed_args(argv)
+    for file in (asked.session, asked.layout):
+        if file is not None and not file.is_file():
+            parser.error(f"there is no file {file}")
+    _require_paths(parser, asked.paths)
+    return _open_window(asked.paths, session=asked.session, layout=asked.layout, follow=not asked.no_follow)
+
+
+def _demo(argv: list[str]) -> int:
+    parser = _Parser(prog="runglass demo", description="Open the window on the bundled sample project.")
+    parser.parse_args(argv)
+    return _open_window([], demo=True)
+
+
+def _open_window(paths: list[str], **options: Any) -> int:
+    from .gui.system_libraries import obstacle
+
+    in_the_way = obstacle()
+    if in_the_way is not None:
+        _say(in_the_way)
+        return NO_WINDOW
+    from .gui.app import main as open_window
+
+    return open_window(paths, **options)
+
+
+# -- inspect, list, export ----------------------------------------------------------------------------------------------
+
+
+def _inspect(argv: list[str]) -> int:
+    parser = _Parser(
+        prog="runglass inspect", description="Say what was found: runs, curves, tables, problems.", epilog=_EXIT
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder, file or pattern")
+    parser.add_argument("--json", action="store_true", help="all of it, as JSON on standard output")
+    asked = parser.parse_intermixed_args(argv)
+    _require_paths(parser, asked.paths)
+    from .models.inspection import inspected
+
+    store = _opened(asked.paths).store
+    document = inspected(store)
+    if asked.json:
+        _write_json(document)
+    else:
+        _write_inspection(document)
+    if not document["runs"] and not document["untyped"] and not any(one["rows"] for one in document["tables"].values()):
+        _say_problems(store)
+        raise AnalysisError("Nothing was found that can be read.", remedy="'runglass --help' says what can be opened.")
+    return _say_problems(store)
+
+
+def _write_inspection(document: dict[str, Any]) -> None:
+    runs = document["runs"]
+    width = min(max((len(run["run"]) for run in runs), default=0), 60)
+    for run in runs:
+        last = max((one["last_step"] for one in run["scalars"].values() if one["last_step"] is not None), default=None)
+        points = sum(one["points"] for one in run["scalars"].values())
+        ended = "" if last is None else f", to step {last:,.10g}"
+        curves = f"{len(run['scalars'])} curves, {points:,} points{ended}"
+        _write(f"{run['run']:<{width}}  {run['status']:<9} {run['reader']:<12} {curves}")
+    if runs:
+        _write("")
+    _write(f"{len(runs):,} runs, {sum(len(run['scalars']) for run in runs):,} curves")
+    for name, one in document["tables"].items():
+        rows = one["rows"] - (len(runs) if name == "runs" else 0)
+        if rows > 0 and name != "scalars":
+            _write(f"{rows:,} rows of {name}")
+    for one in document["untyped"]:
+        _write(f"{one['source']}: a table to be mapped; columns {', '.join(one['columns'])}")
+
+
+def _list(argv: list[str]) -> int:
+    parser = _Parser(prog="runglass list", description="Every analysis and the question it answers.")
+    parser.add_argument(
+        "--json", action="store_true", help="with inputs, options and sources, as JSON on standard output"
+    )
+    asked = parser.parse_args(argv)
+    from .analysis.asking import catalogue_entry
+    from .analysis.registry import catalogue
+
+    entries = [catalogue_entry(one) for one in catalogue()]
+    if asked.json:
+        _write_json(entries)
+        return ANSWERED
+    width = max(len(entry["id"]) for entry in entries)
+    for entry in entries:
+        _write(f"{entry['id']:<{width}}  {entry['question']}")
+    _write(f"\n'runglass ask {entries[0]['id']} --help' shows the options of one.")
+    return ANSWERED
+
+
+def _export(argv: list[str]) -> int:
+    tables = ("scalars", "runs", "scores", "predictions", "comparisons")
+    parser = _Parser(prog="runglass export", description="Write one table of what was read.", epilog=_EXIT)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder, file or pattern")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="FILE.parquet or FILE.csv")
+    parser.add_argument("--table", choices=tables, help="default: the first of these that has rows")
+    asked = parser.parse_intermixed_args(argv)
+    _require_paths(parser, asked.paths)
+    if asked.output.suffix.lower() not in (".parquet", ".csv"):
+        parser.error(f"{asked.output} ends neither in .parquet nor in .csv")
+    from .analysis.report.tables import export_table
+    from .models.inspection import found, rows_of_tables
+
+    store = _opened(asked.paths).store
+    rows = rows_of_tables(store)
+    table = asked.table or next((name for name in tables if rows[name]), "scalars")
+    if not rows[table]:
+        _say_problems(store)
+        raise AnalysisError(f"There are no rows of {table}.", remedy=f"Found: {found(store)}.")
+    export_table(store.rows(table), asked.output)
+    _write(f"{asked.output}: {rows[table]:,} rows of {table}")
+    return _say_problems(store)
+
+
+# -- ask ----------------------------------------------------------------------------------------------------------------
+
+
+def _ask(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        parser = _Parser(prog="runglass ask", usage="runglass ask ID PATH... [OPTION]...", description=_ASK_HELP)
+        parser.parse_args([one for one in argv if one in ("-h", "--help")])
+        parser.error("the id of a question comes first; 'runglass list' shows all of them")
+    from .analysis.registry import analysis as analysis_called
+
+    analysis = analysis_called(argv[0])
+    parser = _ask_parser(analysis)
+    asked = parser.parse_intermixed_args(argv[1:])
+    _require_paths(parser, asked.paths)
+    options = {
+        one.name: one.parsed(text)
+        for one in analysis.question.options()
+        if (text := getattr(asked, f"option_{one.name}", None)) is not None
+    }
+    from .analysis.asking import ask, column_map, conditions
+    from .models.engine import engine_named
+
+    _check_outputs(asked)
+    try:
+        maps, where = column_map(asked.map, asked.let), conditions(asked.where)
+    except ExpressionError as error:
+        return _refused(error, WRONG_COMMAND)
+    data = _opened(asked.paths, maps, where)
+    if getattr(asked, "ignored_seed", None) is not None:
+        _say(f"{analysis.id} draws nothing at random: --seed changes nothing.")
+    try:
+        with _progress(analysis.title) as progress:
+            answer = ask(analysis, options, data, engine=engine_named(asked.engine), progress=progress)
+    except AnalysisError:
+        _say_problems(data.store)
+        raise
+    _write_answer(answer, asked)
+    return _say_problems(data.store)
+
+
+_ASK_HELP = f"""\
+Ask one question of what lies at some paths. 'runglass list' shows the questions, 'runglass ask ID --help' the options of one.
+
+{_EXIT}"""
+
+
+def _ask_parser(analysis: Analysis) -> _Parser:
+    parser = _Parser(
+        prog=f"runglass ask {analysis.id}",
+        usage=f"runglass ask {analysis.id} PATH... [OPTION]...",
+        description=textwrap.fill(analysis.asks, 100),
+        epilog=_EXIT,
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="folder, file or pattern")
+    own = parser.add_argument_group("options of the question")
+    for one in analysis.question.options():
+        switch: dict[str, Any] = {"nargs": "?", "const": "yes"} if one.type == "boolean" else {}
+        own.add_argument(
+            f"--{one.name.replace('_', '-')}",
+            dest=f"option_{one.name}",
+            metavar="|".join(one.fixed) or one.type.upper(),
+            **switch,
+            help=_option_help(one.help, one.unit, one.default),
+        )
+    data = parser.add_argument_group("data")
+    data.add_argument("--map", action="append", default=[], metavar="COLUMN=NAME", help="read column NAME as COLUMN")
+    data.add_argument("--let", action="append", default=[], metavar="NAME=EXPR", help="derive a column")
+    data.add_argument("--where", action="append", default=[], metavar="EXPR", help="keep rows for which it holds")
+    out = parser.add_argument_group("output")
+    out.add_argument("--json", metavar="FILE|-", help="the whole answer as JSON; - is standard output")
+    out.add_argument(
+        "--figure", action="append", default=[], type=Path, metavar="FILE.pdf|svg|png|eps", help="the figure"
+    )
+    out.add_argument(
+        "--table", action="append", default=[], type=Path, metavar="FILE.csv|md|tex|parquet", help="the table"
+    )
+    out.add_argument(
+        "--style", default="wide", metavar="VENUE", help="width and type of figures: neurips, icml-double ... (wide)"
+    )
+    if not any(one.name == "seed" for one in analysis.question.options()):
+        out.add_argument(
+            "--seed", dest="ignored_seed", type=int, metavar="N", help="this question draws nothing at random"
+        )
+    out.add_argument("--engine", choices=("local", "processes"), default="local", help="where heavy work runs (local)")
+    return parser
+
+
+def _option_help(text: str, unit: str, default: Any) -> str:
+    said = ", ".join(default) if isinstance(default, tuple) else default
+    said = {True: "yes", False: "no"}.get(said, said) if isinstance(said, bool) else said
+    shown = "from the data" if said in (None, "") else str(said)
+    return f"{text}{f' [{unit}]' if unit else ''} ({shown})".replace("%", "%%")
+
+
+def _check_outputs(asked: argparse.Namespace) -> None:
+    """Refuse what could not be written before anything is computed."""
+    from .analysis.report.export import format_of
+    from .analysis.report.styles import style_named
+    from .analysis.report.tables import FORMATS
+
+    style_named(asked.style)
+    for path in asked.figure:
+        format_of(path)
+    for path in asked.table:
+        if path.suffix.lower().lstrip(".") not in FORMATS:
+            raise ExportError(
+                f"A table cannot be written as {path.name!r}.", remedy=f"End its name in .{', .'.join(FORMATS)}."
+            )
+    for path in (*asked.figure, *asked.table, *([Path(asked.json)] if asked.json not in (None, "-") else [])):
+        if not path.parent.is_dir():
+            raise ExportError(
+                f"{path} cannot be written: there is no folder {path.parent}.", remedy="Make the folder first."
+            )
+
+
+def _write_answer(answer: Answer, asked: argparse.Namespace) -> None:
+    from .analysis.report.atomic import write_whole
+    from .analysis.report.export import export_figure
+    from .analysis.report.tables import answer_table, export_table
+    from .models.result import with_interval
+
+    for path in asked.figure:
+        export_figure(answer.figure(), path, asked.style)
+    for path in asked.table:
+        export_table(answer_table(answer.result), path)
+    if asked.json == "-":
+        _write_json(answer.to_json())
+        return
+    if asked.json is not None:
+        write_whole(Path(asked.json), _json_bytes(answer.to_json()))
+    _write(textwrap.fill(answer.result.summary(), 100))
+    _write("")
+    width = max((len(name) for name in answer.result.estimates), default=0)
+    for name, one in answer.result.estimates.items():
+        _write(f"  {name:<{width}}  {with_interval(one.value, one.low, one.high)} {one.unit}".rstrip())
+    _write("")
+    for note in answer.result.notes:
+        _write(textwrap.fill(note, 100, initial_indent="- ", subsequent_indent="  "))
+
+
+# -- plumbing -----------------------------------------------------------------------------------------------------------
+
+
+def _opened(paths: list[str], maps: tuple[Any, ...] = (), where: Any = None) -> Opened:
+    from .analysis.asking import opened
+    from .models.selection import EVERYTHING
+
+    with _progress("Reading") as progress:
+        return opened(paths, maps, EVERYTHING if where is None else where, progress)
+
+
+def _require_paths(parser: argparse.ArgumentParser, paths: list[str]) -> None:
+    """Refuse a command line none of whose paths is there; where only some are missing the rest is answered."""
+    there = ["://" in path or os.path.lexists(path) or glob.has_magic(path) for path in paths]
+    if paths and not any(there):
+        parser.error(f"there is no file or folder {paths[0]}" + (" (nor any of the others)" if len(paths) > 1 else ""))
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[CancellableProgress]:
+    """Give a progress that shows a bar on a terminal, nothing in a pipe, and is cancelled by Ctrl-C."""
+    from .models.progress import CancellableProgress
+
+    bar: Any = None
+
+    def show(done: int, total: int, _now: str) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        bar = tqdm(desc=what, leave=False, file=sys.stderr, delay=0.3, unit="", dynamic_ncols=True)
+    progress = CancellableProgress(show if bar is not None else None)
+
+    def stop(_signal: int, _frame: object) -> NoReturn:
+        progress.cancel()  # threads that read look at it
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not in the main thread, where no signal arrives
+        before = None
+    try:
+        yield progress
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+        if bar is not None:
+            bar.close()
+
+
+def _say_problems(store: RunStore, most: int = 50) -> int:
+    """List on standard error what could not be read; give the exit status that says whether there was any."""
+    from .models.inspection import all_problems
+
+    problems = all_problems(store)
+    for one in problems[:most]:
+        _say(f"{one.source}: {one.what}")
+    if len(problems) > most:
+        _say(f"and {len(problems) - most:,} more; 'runglass inspect --json' lists all of them")
+    return SOME_UNREAD if problems else ANSWERED
+
+
+def _refused(error: RunglassError, status: int) -> int:
+    _say(f"runglass: {error}")
+    if isinstance(error, ExpressionError) and error.text:
+        _say(f"  {error.text}\n  {' ' * error.position}^")
+    return status
+
+
+def _json_bytes(document: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str) + b"\n"
+
+
+def _write_json(document: Any) -> None:
+    sys.stdout.write(_json_bytes(document).decode())
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":

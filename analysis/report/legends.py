@@ -101,7 +101,7 @@ def _legend_inside(page: Page, panel: Panel, entries: dict[str, list[Any]]) -> b
     """Put a legend where it covers nothing; whether there is such a place."""
     axes = page.axes[panel.key]
     box = axes.get_window_extent()
-    samples, labels = _listed(page, entries, box.width * 72 / page.figure.dpi * 0.6)
+    samples, labels = _listed(page, entries, box.width * 72 / page.figure.dpi * 0.78)
     taken = _taken(page, panel, axes)
     rows, columns = taken.shape
     for across in (1, 2, 3):
@@ -112,7 +112,7 @@ def _legend_inside(page: Page, panel: Panel, entries: dict[str, list[Any]]) -> b
         # Room of half a line is left around the box.
         wide = int(np.ceil(columns * (size.width + page.style.small * 0.6) / box.width))
         high = int(np.ceil(rows * (size.height + page.style.small * 0.3) / box.height))
-        if wide < columns * 0.8 and high < rows * 0.7:
+        if wide < columns * 0.95 and high < rows * 0.7:
             ends = (columns - wide, rows - high)
             for x, y in ((1, 1), (0, 1), (1, 0), (0, 0), (0.5, 1), (0.5, 0), (1, 0.5), (0, 0.5)):
                 left, bottom = int(ends[0] * x), int(ends[1] * y)
