@@ -25,7 +25,7 @@ __all__ = ["HEADLESS_COMMANDS", "obstacle", "platforms", "without_pyside"]
 Loader = Callable[[str], object]
 """Loads a shared library by soname or path, or raises OSError, as `ctypes.CDLL` does."""
 
-HEADLESS_COMMANDS = "runglass inspect, list, ask, report and export"
+HEADLESS_COMMANDS = "runglass inspect, list, ask and export"
 """The commands that need neither a screen nor Qt."""
 
 
