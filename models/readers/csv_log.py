@@ -127,7 +127,7 @@ class CsvLogReader(Reader):
                 first = False
             layout = state["layout"]
             tally = _Tally(state["skipped"], state["without_step"], dict(state["no_numbers"]), dict(state["config"]))
-            end, ended = start, True
+            end, ended = start, state.get("ended", True)
             for block in lines(file, start, size):
                 progress(block.end, size, source.relative)
                 if not block.ended and not (first and _is_whole_row(block, layout)):

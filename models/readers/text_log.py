@@ -13,6 +13,7 @@ from 0, as the log does not tell when it began.
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -129,6 +130,8 @@ class _State:
     by_epoch: bool = False
     last: float = 0
     total: float = 0
+    is_undated: bool = False
+    """Whether its times count from a start that it does not tell."""
 
 
 class _LineReader(Reader):
@@ -159,10 +162,14 @@ class _LineReader(Reader):
                 end, ended = block.end, block.ended
                 progress(end, size, source.relative)
             state = replace(state, marks=marks(file, end), ended=ended)
-        if state.total:
-            status: Status = "finished" if state.last >= state.total else "unknown"
-            config = {"total_steps": int(state.total)}
-            yield RunFacts(source.run, reader=self.name, source=source.relative, status=status, config=config)
+        if state.total or state.is_undated:
+            status: Status = "finished" if 0 < state.total <= state.last else "unknown"
+            config = {"total_steps": int(state.total)} if state.total else {}
+            # Otherwise the first and last wall time would be taken for these.
+            facts = dict.fromkeys(("started", "ended"), math.nan) if state.is_undated else {}
+            yield RunFacts(
+                source.run, reader=self.name, source=source.relative, status=status, config=config, facts=facts
+            )
         if not state.rows:
             what = "It is empty." if not size else self._nothing
             yield Problem(source.relative, self.name, what, source.run)
@@ -244,6 +251,8 @@ def _after(state: _State, rows: _Rows) -> _State:
         rows=state.rows + len(rows.steps),
         last=max(state.last, rows.last),
         total=rows.total or state.total,
+        is_undated=state.is_undated
+        or (not (rows.walls or rows.dates) and not rows.columns.keys().isdisjoint(_TRAINING_TIMES)),
     )
 
 

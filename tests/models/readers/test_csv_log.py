@@ -262,6 +262,8 @@ def test_that_a_finished_file_without_a_last_line_end_is_whole(tmp_path: Path) -
     path = written(tmp_path, "step,loss\n0,3\n1,2")
     events, cursor = read(path)
     assert curves_of(events)["loss"].value.tolist() == [3, 2]
+    nothing, cursor = read(path, cursor)
+    assert curves_of([*events, *nothing])["loss"].value.tolist() == [3, 2]
     with open(path, "a") as file:
         file.write("5\n2,1\n")
     more, _ = read(path, cursor)

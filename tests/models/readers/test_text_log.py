@@ -158,6 +158,7 @@ def test_that_dates_before_the_step_give_the_wall_time(tmp_path: Path) -> None:
 def test_that_training_time_counts_from_zero(tmp_path: Path) -> None:
     run = run_from(tmp_path, "step:1/9 loss:2 train_time:500ms\nstep:2/9 loss:1 train_time:1500ms\n")
     np.testing.assert_array_equal(run.curves["loss"].wall_time, [0.5, 1.5])
+    assert RunStore(runs={"run": run}).rows("runs")["started"].isna().all()
 
 
 # --- growing ---
