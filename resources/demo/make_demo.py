@@ -16,7 +16,7 @@ Each part is written in the layout that a common logger writes, so that the samp
 Runglass itself needs none of what this script imports.  To run it again, in an environment of its own::
 
     pip install torch scikit-learn tensorboardX pandas pyarrow pyyaml
-    python make_demo.py --out some/folder                 # everything, about 25 minutes on one core
+    python make_demo.py --out some/folder                 # everything, about half an hour on one core
     python make_demo.py --out some/folder --only digits   # one part
 
 The script is deterministic: the same Python, torch and scikit-learn give the same numbers on the same kind of processor.
@@ -513,10 +513,11 @@ def make_scaling(out: Path, clock: Clock) -> None:
 
 
 def make_seeds(out: Path, clock: Clock) -> None:
-    """Four arms by five seeds at one size: two optimisers, two schedules, with warm-up and without."""
+    """Five arms by five seeds at one size: the recipe of the grid, and four with one thing changed."""
     corpus = read_corpus()
     arms: dict[str, dict[str, Any]] = {
         "adamw-cosine": {},
+        "adamw-no-decay": {"weight_decay": 0.0},
         "adamw-no-warmup": {"warmup_fraction": 0.0},
         "adamw-constant": {"schedule": "constant"},
         "sgd-cosine": {"optimizer": "sgd", "peak_lr": 0.3},
