@@ -61,6 +61,7 @@ from .tasks import TaskRunner
 from .theme import appearance, icon
 from .widgets.empty_state import EmptyState
 from .widgets.message_bar import MessageBar
+from .widgets.style_property import set_property
 from .workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ class MainWindow(QMainWindow):
             ("inspector", "Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea),
             ("bottom", "Items and problems", self._bottom, Qt.DockWidgetArea.BottomDockWidgetArea),
         ):
+            set_property(widget, "role", "side")
+            widget.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
             dock = QDockWidget(title, self)
             dock.setObjectName(f"side:{name}")
             dock.setWidget(widget)
@@ -154,7 +157,7 @@ class MainWindow(QMainWindow):
             self._docks[name] = dock
         self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [290, 260], Qt.Orientation.Horizontal)
+        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [280, 300], Qt.Orientation.Horizontal)
         self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
         self._docks["bottom"].hide()
 
@@ -170,7 +173,7 @@ class MainWindow(QMainWindow):
 
     def _build_actions(self) -> None:
         self._icons: dict[QAction, str] = {}
-        bar = self.menuBar()
+        bar = self._menus = QMenu(self)
         file = bar.addMenu("&File")
         file.addAction(self._action("Open folder…", self.choose_folder, "Ctrl+O"))
         file.addAction(self._action("Open files…", self.choose_files, "Ctrl+Shift+O"))
@@ -246,6 +249,14 @@ class MainWindow(QMainWindow):
         bar = QToolBar("Main", self)
         bar.setObjectName("main-tool-bar")
         bar.setMovable(False)
+        menu = QToolButton(bar)
+        menu.setMenu(self._menus)
+        menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu.setToolTip("Menu (Alt+M)")
+        menu.setAccessibleName("Menu")
+        menu.setShortcut(QKeySequence("Alt+M"))
+        self._menu_button = menu
+        bar.addWidget(menu)
         name = QLabel("Runglass", bar)
         name.setProperty("role", "title")
         bar.addWidget(name)
@@ -286,6 +297,7 @@ class MainWindow(QMainWindow):
         bar = self.statusBar()
         bar.setSizeGripEnabled(False)
         self._facts = QLabel("", bar)
+        self._facts.setContentsMargins(12, 0, 8, 0)
         self._facts.setProperty("role", "muted")
         self._problem_button = QToolButton(bar)
         self._problem_button.setAutoRaise(True)
@@ -683,25 +695,15 @@ class MainWindow(QMainWindow):
             self.workspace.change(filter=EVERYTHING)
             return
         try:
-            parse(text)
-            store = self.workspace.now.all.reading_as(self.workspace.session.maps).keeping(Holds(text))
-            unused = store.unused_clauses()
-            for table in ("runs", "predictions", "scores", "comparisons"):
-                if store.has_rows(table):
-                    store.rows(table)
+            self.workspace.now.all.reading_as(self.workspace.session.maps).keeping(Holds(text)).check_filter()
         except RunglassError as error:
             self._mark_filter(str(error))
-            return
-        if unused:
-            self._mark_filter(f"No open table has the columns of '{unused[0]}'.")
             return
         self.workspace.change(filter=Holds(text))
 
     def _mark_filter(self, error: str) -> None:
         if bool(self._filter.property("invalid")) != bool(error):
-            self._filter.setProperty("invalid", bool(error))
-            self._filter.style().unpolish(self._filter)
-            self._filter.style().polish(self._filter)
+            set_property(self._filter, "invalid", bool(error))
         if error:
             self._filter.setToolTip(error)
 
@@ -820,6 +822,7 @@ class MainWindow(QMainWindow):
     def _restyle(self, *_: object) -> None:
         for action, name in self._icons.items():
             action.setIcon(icon(name))
+        self._menu_button.setIcon(icon("ph.list"))
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QTabWidget,
 from ..models.session import Pane
 from .theme import icon
 from .widgets.elided_label import ElidedLabel
+from .widgets.style_property import set_property
 
 PaneMaker = Callable[[Pane], QWidget]
 
@@ -24,7 +25,8 @@ class _TitleBar(QWidget):
         self.label.setProperty("role", "title")
         self.note = ElidedLabel("", parent=self)
         self.note.setProperty("role", "muted")
-        self.setProperty("role", "side")
+        self.setProperty("role", "pane-title")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(10, 4, 6, 2)
         layout.setSpacing(8)
@@ -161,15 +163,19 @@ class PaneArea(QMainWindow):
         else:
             self.tabifyDockWidget(there[len(there) % 3 + 1], dock)
         dock.show()
+        self._share_room()
         if pane.kind == "curves" and len(self._docks) == 1:
             dock.setTitleBarWidget(QWidget(dock))  # the cards carry their own titles
 
+    def _share_room(self) -> None:
+        """Make the columns equally wide, and the panes of a column equally high."""
+        docks = [dock for dock in self._docks.values() if not dock.isFloating()]
+        for orientation in (Qt.Orientation.Horizontal, Qt.Orientation.Vertical):
+            self.resizeDocks(docks, [100] * len(docks), orientation)
+
     def _mark(self, dock: _PaneDock, *, focused: bool) -> None:
-        content = dock.widget()
-        if content is not None and content.property("focused") != focused:
-            content.setProperty("focused", focused)
-            content.style().unpolish(content)
-            content.style().polish(content)
+        for part in (dock.widget(), dock.title_bar):
+            set_property(part, "focused", focused)
 
     def key_of(self, widget: QWidget | None) -> str:
         """Give the key of the pane a widget is in; empty where it is in none."""

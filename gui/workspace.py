@@ -208,6 +208,13 @@ class Workspace(QObject):
         )
         self.change(panes=panes, origin=origin, gesture=f"{key}:{','.join(options)}")
 
+    def change_where(self, key: str, where: str, *, origin: object = None) -> None:
+        """Change the condition on rows that enter a pane's computation."""
+        panes = tuple(
+            dataclasses.replace(pane, where=where) if pane.key == key else pane for pane in self.session.panes
+        )
+        self.change(panes=panes, origin=origin)
+
     def free_key(self, wanted: str) -> str:
         """Give a key no pane has yet, close to what is wanted."""
         taken = {pane.key for pane in self.session.panes}

@@ -100,6 +100,8 @@ class Pane:
         Id of the analysis, for that kind.
     question : Mapping
         The question as JSON values.
+    where : str
+        Condition on rows that enter this pane's computation, besides the session's filter.
     """
 
     key: str
@@ -107,9 +109,10 @@ class Pane:
     analysis: str = ""
     question: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
+    where: str = ""
 
     def __hash__(self) -> int:
-        return hash((self.key, self.kind, self.analysis, self.title))
+        return hash((self.key, self.kind, self.analysis, self.title, self.where))
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +271,14 @@ def _field(name: str, value: Any, folder: Path) -> Any:
 
 
 def _pane(item: Mapping[str, Any]) -> Pane:
-    kind = _one_of(item["kind"], ("curves", "analysis", "table"))
-    return Pane(_text(item["key"]), kind, _text(item["analysis"]), dict(item["question"]), _text(item.get("title", "")))
+    return Pane(
+        key=_text(item["key"]),
+        kind=_one_of(item["kind"], ("curves", "analysis", "table")),
+        analysis=_text(item.get("analysis", "")),
+        question=dict(item.get("question", {})),
+        title=_text(item.get("title", "")),
+        where=_text(item.get("where", "")),
+    )
 
 
 def _plain(kind: type[CurveView], value: Mapping[str, Any]) -> CurveView:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .column_map import ColumnMap, table_of
-from .errors import SchemaError
+from .errors import ExpressionError, SchemaError
 from .schema import RUNS, SCALARS, SCHEMAS, Schema
 from .selection import EVERYTHING, All, Clause, both, conjuncts
 from .tables import (
@@ -252,6 +252,25 @@ class RunStore:
                 except SchemaError as error:
                     problems.append(Problem(rows.source, rows.reader, str(error)))
         return tuple(problems)
+
+    def check_filter(self) -> None:
+        """Find out whether the filter can be applied to what is open.
+
+        Raises
+        ------
+        ExpressionError
+            When a part of it cannot be computed, or no open table has its columns.
+        """
+        unused = self.unused_clauses()
+        if unused:
+            raise ExpressionError(
+                f"No open table has the columns of '{unused[0]}'.",
+                text=str(unused[0]),
+                remedy="The columns of runs: " + ", ".join(self.columns(RUNS.name)[:15]) + ".",
+            )
+        for name in SCHEMAS:
+            if name != SCALARS.name and self.has_rows(name):
+                self.rows(name)
 
     def unused_clauses(self) -> tuple[Clause, ...]:
         """Give the parts of the filter that no table has the columns for."""

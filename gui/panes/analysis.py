@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from ..tasks import TaskRunner
 from ..workspace import Workspace
 from .base import Answer, QuestionView
 
 
-class AnalysisPane(QWidget):
+class AnalysisPane(QFrame):
     """Shows the answer to the question a pane of the session keeps.
 
     Signals
@@ -26,6 +26,7 @@ class AnalysisPane(QWidget):
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, key: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setProperty("role", "pane-body")
         self._workspace = workspace
         self._key = key
         self.view = QuestionView(workspace, tasks, f"pane:{key}", self)
@@ -34,7 +35,7 @@ class AnalysisPane(QWidget):
         self.view.map_wanted.connect(self.map_wanted)
         self.view.option_dragged.connect(self._on_view_option_dragged)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(4, 0, 4, 4)
         layout.addWidget(self.view)
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self.refresh)
@@ -48,7 +49,7 @@ class AnalysisPane(QWidget):
         """Ask again; nothing is computed where nothing the answer reads has changed."""
         pane = self._workspace.pane(self._key)
         if pane is not None:
-            self.view.ask(pane.analysis, dict(pane.question))
+            self.view.ask(pane.analysis, dict(pane.question), pane.where)
 
     def leave(self) -> None:
         """Stop computing, because the pane is being closed."""

@@ -40,7 +40,7 @@ from ...models.progress import CancellableProgress
 from ...models.question import Analysis, Question
 from ...models.result import Result
 from ...models.schema import RUNS, SCALARS
-from ...models.selection import Clause
+from ...models.selection import Clause, Holds
 from ...models.store import RunStore
 from ..render.figure_view import FigureView
 from ..tasks import TaskRunner
@@ -160,9 +160,21 @@ class QuestionView(QWidget):
         self.figure_view.x_range_changed.connect(self.x_range_changed)
         workspace.hovered.connect(self.emphasise)
 
-    def ask(self, identifier: str, options: dict[str, Any]) -> None:
-        """Show the answer to a question on the data that is kept now; nothing is computed when it is shown already."""
+    def ask(self, identifier: str, options: dict[str, Any], where: str = "") -> None:
+        """Show the answer to a question on the data that is kept now; nothing is computed when it is shown already.
+
+        Parameters
+        ----------
+        identifier : str
+            Id of the analysis.
+        options : dict
+            Options of the question as JSON values.
+        where : str
+            Condition on rows, besides the filter of the session.
+        """
         store = self._workspace.now.kept
+        if where:
+            store = store.keeping(Holds(where))
         analysis = registry.analysis(identifier)
         asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs, options))
         if asked == self._asked:
@@ -267,7 +279,7 @@ class PaneFrame(QFrame):
         self.setProperty("focused", False)
         self.content = content
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 6, 8, 8)
+        layout.setContentsMargins(4, 2, 6, 6)
         layout.setSpacing(0)
         layout.addWidget(content)
         self._buttons = QWidget(self)

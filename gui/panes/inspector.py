@@ -7,14 +7,16 @@ from typing import Any
 
 import pandas as pd
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from ...analysis import registry
 from ...models.errors import RunglassError
 from ...models.question import Option, choices_in
 from ...models.result import Estimate, significant
+from ...models.selection import Holds
 from ..widgets.frame_table import FrameTable
 from ..widgets.option_form import OptionForm
+from ..widgets.style_property import set_property
 from ..workspace import Workspace
 from .base import Answer, muted
 
@@ -26,16 +28,16 @@ _MOST_ROWS = 14
 
 
 def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
-    """Give estimates as a table one reads: name, value, interval, unit."""
+    """Give estimates as a table one reads: name, value with its unit, interval or why there is none."""
     rows = []
     for name, estimate in estimates.items():
+        value = significant(estimate.value, 3) + (f" {estimate.unit}" if estimate.unit else "")
         if estimate.has_interval:
-            interval = f"{significant(estimate.low)} … {significant(estimate.high)}"
+            interval = f"[{significant(estimate.low, 3)}, {significant(estimate.high, 3)}]"
         else:
-            interval = estimate.why_no_interval or "–"
-        rows.append({"": name, "estimate": significant(estimate.value), "interval": interval, "unit": estimate.unit})
-    frame = pd.DataFrame(rows, columns=["", "estimate", "interval", "unit"])
-    return frame.drop(columns="unit") if not frame["unit"].any() else frame
+            interval = estimate.why_no_interval
+        rows.append({"": name.replace("_", " "), "estimate": value, "interval": interval})
+    return pd.DataFrame(rows, columns=["", "estimate", "interval"])
 
 
 class Inspector(QScrollArea):
@@ -54,6 +56,13 @@ class Inspector(QScrollArea):
         self._title.setProperty("role", "title")
         self._asks = muted("", body)
         self._asks.setWordWrap(True)
+        self._where_name = QLabel("only rows where", body)
+        self._where_name.setProperty("role", "caption")
+        self._where = QLineEdit(body)
+        self._where.setPlaceholderText("all rows")
+        self._where.setClearButtonEnabled(True)
+        self._where.setAccessibleName("only rows where")
+        self._where.editingFinished.connect(self._on_where_finished)
         self._form = OptionForm(self._choices, body)
         self._form.changed.connect(self._on_form_changed)
         self._estimates = FrameTable(body)
@@ -66,7 +75,16 @@ class Inspector(QScrollArea):
         layout = QVBoxLayout(body)
         layout.setContentsMargins(12, 10, 12, 12)
         layout.setSpacing(8)
-        for widget in (self._title, self._asks, self._form, self._estimates, self._notes, self._tables):
+        for widget in (
+            self._title,
+            self._asks,
+            self._where_name,
+            self._where,
+            self._form,
+            self._estimates,
+            self._notes,
+            self._tables,
+        ):
             layout.addWidget(widget)
         layout.addStretch(1)
         workspace.changed.connect(self._on_workspace_changed)
@@ -87,6 +105,8 @@ class Inspector(QScrollArea):
             analysis = registry.analysis(pane.analysis)
             answer = self._answers.get(pane.key)
             self._show(analysis.title, analysis.asks, analysis.question.options(), dict(pane.question), answer)
+            self._where.setText(pane.where)
+            set_property(self._where, "invalid", False)
         else:
             view = dataclasses.asdict(self._workspace.session.curves)
             self._show("Learning curves", "How the curves of all cards are drawn.", self._card_options(), view, None)
@@ -100,6 +120,8 @@ class Inspector(QScrollArea):
     def _show(
         self, title: str, asks: str, options: tuple[Option, ...], values: dict[str, Any], answer: Answer | None
     ) -> None:
+        for widget in (self._where_name, self._where):
+            widget.setVisible(answer is not None or title != "Learning curves")
         self._title.setText(title)
         self._asks.setText(asks)
         resolved = dataclasses.asdict(answer.question) if answer is not None else {}
@@ -143,6 +165,22 @@ class Inspector(QScrollArea):
         else:
             curves = dataclasses.replace(self._workspace.session.curves, **{name: value})  # type: ignore[arg-type]
             self._workspace.change(origin=self, gesture=f"curves:{name}", curves=curves)
+
+    def _on_where_finished(self) -> None:
+        pane = self._workspace.pane(self._workspace.session.focus)
+        text = self._where.text().strip()
+        if pane is None or text == pane.where:
+            return
+        try:
+            if text:
+                self._workspace.now.kept.keeping(Holds(text)).check_filter()
+        except RunglassError as error:
+            set_property(self._where, "invalid", True)
+            self._where.setToolTip(str(error))
+            return
+        set_property(self._where, "invalid", False)
+        self._where.setToolTip("")
+        self._workspace.change_where(pane.key, text, origin=self)
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
         if fields & {"focus", "grouping"} or (origin is not self and fields & {"panes", "curves"}):
