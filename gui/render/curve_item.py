@@ -348,7 +348,7 @@ def _stroke_part(
     width = pen.widthF()
     if len(px) == 1:
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
-        dot = QPen(pen.color(), max(2.0 * width, 2.5))
+        dot = QPen(pen.color(), width + 2.5)
         dot.setCapStyle(Qt.PenCapStyle.RoundCap)
         painter.setPen(dot)
         painter.drawPoint(QPointF(float(px[0]), float(py[0])))

@@ -117,7 +117,7 @@ class PanelView:
         self._emphasis: Emphasis = None
         self._legend: Legend | None = None
         self._legend_at: QPointF | None = None
-        self._legend_for: object = None
+        self._legend_for: tuple[tuple[int, int], tuple[Window, Window]] | None = None
         self._hovered: tuple[str, int] | None = None
         self._dragged_rule: Rule | None = None
         self._cursor: float | None = None
@@ -268,6 +268,7 @@ class PanelView:
     def refresh(self) -> None:
         """Show what changed about the window or the size."""
         viewport = self.viewport
+        self.overlay.note, self.overlay.outline = "", None
         self.overlay.lay_out()
         self.x_item.lay_out(viewport)
         self.y_item.lay_out(viewport)
@@ -357,8 +358,10 @@ class PanelView:
 
     def place_legend(self, width: float, height: float) -> None:
         """Decide where the legend stands in a frame of a size; once for the same marks, window and size."""
-        about = (id(self.panel), round(width), round(height), self.x_window, self.y_window)
-        if self._legend_for is not None and (self._legend_for == about or self.x_is_free or self.y_is_free):
+        about = ((round(width), round(height)), (self.x_window, self.y_window))
+        known, zoomed = self._legend_for, self.x_is_free or self.y_is_free
+        # While one zooms the legend stays where it is.
+        if known is not None and known[0] == about[0] and (zoomed or known[1] == about[1]):
             return
         self._legend_for = about
         self._legend = self._legend_at = None
@@ -370,8 +373,10 @@ class PanelView:
         corner = free_corner((inside.width, inside.height), viewport, self._covered(viewport))
         if corner is not None:
             self._legend, self._legend_at = inside, corner
-        else:
-            self._legend = Legend(listed, width, in_a_row=True)
+            return
+        above = Legend(listed, width, in_a_row=True)
+        if above.height <= 0.22 * height:
+            self._legend = above
 
     def _covered(self, viewport: Viewport) -> np.ndarray:
         """Give pixels that marks cover, closely enough to see whether a legend would hide something."""
@@ -679,7 +684,7 @@ class PanelView:
             else []
         )
         if near:
-            overlay.under = lambda painter: self.curves.paint_one(painter, near, viewport)
+            overlay.under = lambda painter: self.curves.paint_one(painter, near, self.viewport)
         overlay.reading = self._table(readings, near) if with_table else None
         overlay.update()
 

@@ -89,14 +89,15 @@ def ticks(axis: Axis, low: float, high: float, room: int) -> Ticks:
 
 
 def _round_places(low: float, high: float, room: int) -> list[float]:
-    rough = (high - low) / room
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(step * power for step in (1, 2, 5, 10) if step * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    if last - first > 50:
-        return []
-    return [n * step for n in range(first, last + 1)]
+    """Give round numbers in a range: about `room`, and two at least, as one alone says nothing of the scale."""
+    power = 10.0 ** math.floor(math.log10((high - low) / room))
+    steps = [step * power for step in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+    fitting = next(index for index, step in enumerate(steps) if step >= (high - low) / room * 0.999)
+    for step in reversed(steps[: fitting + 1]):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last > first:
+            return [n * step for n in range(first, min(last, first + 50) + 1)]
+    return []
 
 
 def _log(low: float, high: float, room: int) -> Ticks:

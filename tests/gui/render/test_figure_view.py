@@ -253,6 +253,15 @@ def test_that_a_dense_line_covers_the_same_pixels_when_filled_as_when_stroked(sh
         assert rows.max() == pytest.approx(inside.max(), abs=3)
 
 
+def test_that_a_crowd_of_points_covers_the_same_pixels_as_few(show: Show) -> None:
+    place = np.random.default_rng(2).uniform(0, 1, (2, 100))
+    few = Points(key="p", x=place[0], y=place[1], size=7.0, hue="c0")
+    crowd = replace(few, x=np.tile(place[0], 30), y=np.tile(place[1], 30))
+    one, other = (near(pixels(show(figure(mark)).grab_image(1.0)), "c0", 100) for mark in (few, crowd))
+    assert (one ^ other).sum() < 0.2 * one.sum()
+    assert other.sum() == pytest.approx(one.sum(), rel=0.1)
+
+
 def test_that_a_line_is_broken_where_a_value_is_missing(show: Show) -> None:
     y = np.zeros(100)
     y[40:60] = np.nan

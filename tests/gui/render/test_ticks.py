@@ -59,6 +59,11 @@ def test_that_linear_ticks_are_evenly_spaced_inside_the_range_and_fit(high: floa
     assert np.ptp(np.diff(at)) <= 1e-9 * high
 
 
+@pytest.mark.parametrize(("low", "high"), [(3.1, 16.2), (3.27, 4.61), (0.95, 1.9), (-1.0, 0.6)])
+def test_that_a_low_panel_still_has_two_ticks(low: float, high: float) -> None:
+    assert len(ticks(Axis(), low, high, 2).at) >= 2
+
+
 def test_that_time_ticks_stand_at_midnights_of_a_span_of_days() -> None:
     low = datetime(2026, 3, 2, 7).timestamp()
     chosen = ticks(Axis(scale="time"), low, low + 4 * 86400, 5)
