@@ -177,6 +177,11 @@ def _named(frame: pd.DataFrame, table: str) -> dict[str, str]:
     return found
 
 
+def columns_by_alias(frame: pd.DataFrame, table: str) -> dict[str, str]:
+    """Give for canonical columns of a table the columns of the frame that go by a name known for them."""
+    return _named(frame, table) if table in _ALIASES else {}
+
+
 def _adding(frame: pd.DataFrame, named: Mapping[str, str]) -> pd.DataFrame:
     """Give the frame with its columns also under their canonical names."""
     return frame.assign(**{new: frame[old] for new, old in named.items() if new != old})

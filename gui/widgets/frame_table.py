@@ -309,7 +309,7 @@ class FrameTable(QTableView):
             width = header_metrics.horizontalAdvance(model.titles[column]) + 34
             for row in rows:
                 text = model.data(model.index(row, column))
-                width = max(width, metrics.horizontalAdvance(text[:80]) + 22)
+                width = max(width, metrics.horizontalAdvance(text[:80]) + 26)
             self._natural_widths.append(min(width, _WIDEST))
 
     def _fit(self) -> None:
