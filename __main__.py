@@ -361,11 +361,12 @@ def _write_answer(answer: Answer, asked: argparse.Namespace) -> None:
     if asked.json is not None:
         write_whole(Path(asked.json), _json_bytes(answer.to_json()))
     _write(textwrap.fill(answer.result.summary(), 100))
-    _write("")
     width = max((len(name) for name in answer.result.estimates), default=0)
+    _write("")
     for name, one in answer.result.estimates.items():
         _write(f"  {name:<{width}}  {with_interval(one.value, one.low, one.high)} {one.unit}".rstrip())
-    _write("")
+    if answer.result.estimates:
+        _write("")
     for note in answer.result.notes:
         _write(textwrap.fill(note, 100, initial_indent="- ", subsequent_indent="  "))
 
