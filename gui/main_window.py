@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ class MainWindow(QMainWindow):
         ask.addSeparator()
         for identifier in registry.ids():
             if identifier not in ("curve.smooth",):
-                ask.addAction(self._action(identifier, lambda identifier=identifier: self.add_analysis(identifier)))
+                ask.addAction(self._action(identifier, partial(self.add_analysis, identifier)))
 
         view = bar.addMenu("&View")
         view.addAction(self._action("Find runs", self.runs.focus_filter, "/", "Ctrl+F"))
@@ -228,18 +229,18 @@ class MainWindow(QMainWindow):
             ("inspector", "Inspector", "]"),
             ("bottom", "Items and problems", "Ctrl+J"),
         ):
-            view.addAction(self._action(f"{title} side bar", lambda name=name: self._toggle_side(name), key))
+            view.addAction(self._action(f"{title} side bar", partial(self._toggle_side, name), key))
         view.addAction(self._action("Full screen", self.toggle_full_screen, "F11"))
         view.addSeparator()
         themes = view.addMenu("Theme")
         for theme in ("system", "light", "dark"):
-            themes.addAction(self._action(theme.capitalize(), lambda theme=theme: self.workspace.change(theme=theme)))
+            themes.addAction(self._action(theme.capitalize(), partial(self.workspace.change, theme=theme)))
         view.addAction(self._action("Next pane", lambda: self._cycle_focus(1), "Ctrl+Tab"))
         view.addAction(self._action("Previous pane", lambda: self._cycle_focus(-1), "Ctrl+Shift+Tab"))
         view.addAction(self._action("Close pane", self.close_current, "Ctrl+W"))
         view.addAction(self._action("Curves", self.show_curves))
         for key, by in (("Left", -1), ("Right", 1), ("Shift+Left", -10), ("Shift+Right", 10)):
-            self._action(f"Step cursor {by:+d}", lambda by=by: self._step_cursor(by), f"Ctrl+Alt+{key}")
+            self._action(f"Step cursor {by:+d}", partial(self._step_cursor, by), f"Ctrl+Alt+{key}")
 
         help_menu = bar.addMenu("&Help")
         help_menu.addAction(self._action("Keyboard and mouse", self.show_help, "?", "F1"))
@@ -445,7 +446,8 @@ class MainWindow(QMainWindow):
                 self.workspace.change_question(pane.key, **{name: not pane.question.get(name, False)})
             return
         curves = self.workspace.session.curves
-        self.workspace.change(curves=dataclasses.replace(curves, **{name: not getattr(curves, name)}))
+        toggled: Any = {name: not getattr(curves, name)}
+        self.workspace.change(curves=dataclasses.replace(curves, **toggled))
         self.inspector.refresh()
 
     # -- opening and saving ---------------------------------------------------------------------------------------------
@@ -547,7 +549,7 @@ class MainWindow(QMainWindow):
     def _on_recent_about_to_show(self) -> None:
         self._recent.clear()
         for path in self._settings.recent:
-            self._recent.addAction(path, lambda path=path: self.open([path]))
+            self._recent.addAction(path, partial(self.open, [path]))
         if self._recent.isEmpty():
             self._recent.addAction("Nothing was opened yet").setEnabled(False)
 

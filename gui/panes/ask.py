@@ -66,7 +66,7 @@ class AskDialog(QDialog):
         row = self._list.currentRow() + by
         while 0 <= row < self._list.count():
             item = self._list.item(row)
-            if item is not None and not item.isHidden():
+            if not item.isHidden():
                 self._list.setCurrentRow(row)
                 return
             row += by

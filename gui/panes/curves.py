@@ -303,7 +303,8 @@ class CurvesPane(QWidget):
         self._current = tag
 
     def _on_card_cursor_moved(self, column: str, x: float | None) -> None:
-        """Show the cursor at the same x in all cards."""
+        """Show the cursor at the same x in all cards, and tell it to whoever shows values at it."""
+        self._workspace.change(origin=self, step_cursor=x)
         for card in self._cards.values():
             card.view.show_cursor(column, x)
 
