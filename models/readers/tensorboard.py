@@ -39,7 +39,7 @@ CHUNK = 1 << 25
 WIDEST = 512
 """Longest record, in bytes, that is decoded together with others: those with a scalar are shorter."""
 
-FEW = 12
+FEW = 32
 """Number of equal records below which decoding them one by one is as fast."""
 
 MOST_SHAPES = 64
@@ -50,6 +50,12 @@ SAME_TIME = 1e-3
 
 _BLOCK = 1 << 17
 """Bytes looked at together for headers: few enough to stay in the processor's cache."""
+
+_MANY = 1000
+"""Number of tags from which on they are told apart by hashes rather than one by one."""
+
+_MIXERS = np.random.default_rng(0).integers(1, 1 << 63, WIDEST // 8 + 1, np.uint64) | np.uint64(1)
+"""Odd factors that make a hash of the words of a tag."""
 
 _HEADER, _FOOTER = 12, 4
 _HEAD = 64
@@ -145,7 +151,7 @@ def _counted(damaged: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return f"{error.strerror}." if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _not_grown(source: Source, cursor: Cursor) -> str:
@@ -712,8 +718,13 @@ class _Stretch:
         parts = words[:, touched] & mask[touched]
         if not len(parts) or (parts == parts[0]).all():
             return np.full(len(rows), self._code(rows[0, where].tobytes()) if len(rows) else 0, np.int64)
-        odd = np.random.default_rng(0).integers(1, 1 << 63, len(touched), np.uint64) | np.uint64(1)
-        mixed = (parts * odd).sum(axis=1, dtype=np.uint64)
+        if len(rows) < _MANY:
+            width = where.stop - where.start
+            text = rows[:, where].tobytes()
+            known = self._tags
+            codes = [known.setdefault(text[at : at + width], len(known)) for at in range(0, len(text), width)]
+            return np.array(codes, np.int64)
+        mixed = (parts * _MIXERS[: len(touched)]).sum(axis=1, dtype=np.uint64)
         numbers, distinct = pd.factorize(mixed ^ (mixed >> np.uint64(29)))
         example = np.empty(len(distinct), np.int64)
         example[numbers[::-1]] = np.arange(len(rows) - 1, -1, -1)
