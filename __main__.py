@@ -70,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; give its exit status."""
     # A log of its own would repeat, with tracebacks, what is said in sentences.
-    for name in ("runglass", "matplotlib"):
+    for name in ("runglass", "matplotlib", "fontTools"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     given = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[list[str]], int]] = {

@@ -33,6 +33,19 @@ def test_that_an_unknown_style_is_refused_with_those_there_are() -> None:
     assert style_named("NeurIPS").width == 5.5
 
 
+def test_that_every_font_of_a_style_shows_the_letters_it_is_asked_for() -> None:
+    """matplotlib's own cmr10 draws ± as ffi and ³ as 1."""
+    from matplotlib.font_manager import fontManager, get_font
+
+    wanted = {family for style in styles().values() for family in style.fonts}
+    files = {entry.fname for entry in fontManager.ttflist if entry.name in wanted and entry.fname.endswith(".ttf")}
+    assert files
+    for file in files:
+        font = get_font(file)
+        shown = {letter: font.get_glyph_name(font.get_char_index(ord(letter))) for letter in "±1A"}
+        assert shown == {"±": "plusminus", "1": "one", "A": "A"}, file
+
+
 @pytest.mark.skipif(not shutil.which("pdfinfo"), reason="no poppler-utils")
 @pytest.mark.parametrize("style", ["neurips", "jmlr", "aaai-double"])
 def test_that_a_pdf_has_the_exact_width_and_true_type_fonts(
