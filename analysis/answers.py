@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -63,6 +64,27 @@ def rightness(frame: pd.DataFrame, no_answer: Unanswered = "wrong", right_from: 
 def present(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
     """Give those of some columns that the rows have and that are not empty."""
     return [name for name in columns if name in frame.columns and bool(frame[name].notna().any())]
+
+
+def in_natural_order(values: Iterable[object]) -> list[str]:
+    """Give texts in the order people count in: v2 before v10."""
+
+    def parts(text: str) -> list[tuple[int, str]]:
+        return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", text) if part]
+
+    return sorted({str(value) for value in values}, key=parts)
+
+
+def at_epoch(frame: pd.DataFrame, epoch: float | None) -> pd.DataFrame:
+    """Give the rows of one epoch, the last of each model and version if None; rows without an epoch stay."""
+    if not present(frame, ["epoch"]):
+        return frame
+    epochs = frame["epoch"]
+    if epoch is not None:
+        return frame[epochs.isna() | (epochs == epoch)]
+    whose = present(frame, ("model", "version"))
+    last = epochs.groupby([frame[name] for name in whose], dropna=False).transform("max") if whose else epochs.max()
+    return frame[epochs.isna() | (epochs == last)]
 
 
 def refuse_repeats(frame: pd.DataFrame, key: Sequence[str], whose: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..models.errors import AnalysisError
 from ..models.run_groups import EXCEPT_AT_FIRST, grouped_runs
+from ..models.selection import is_in
 from ..models.session import Grouping
 from ..models.store import RunStore
 
@@ -53,14 +54,13 @@ def grouped(
         raise AnalysisError(
             f"There is no column called {missing[0]!r} to group by.", remedy="Columns: " + ", ".join(columns[:20]) + "."
         )
-    found = grouped_runs(
-        store, Grouping(group_by or everything_except, everything_except=not group_by and bool(everything_except))
-    )
+    asked = Grouping(group_by or everything_except, everything_except=not group_by and bool(everything_except))
+    among = store.keeping(is_in("run", runs))  # so that a group is named by what tells these runs apart, and no others
+    found = grouped_runs(among, asked)
     members: dict[str, list[str]] = {}
-    for key in store.kept_runs:
-        if key in runs:
-            name = found.labels[found.of[key]] if found.labels else "all runs"
-            members.setdefault(name, []).append(key)
+    for key in among.kept_runs:
+        name = found.labels[found.of[key]] if found.labels else "all runs"
+        members.setdefault(name, []).append(key)
     return [Group(name, tuple(keys)) for name, keys in members.items()]
 
 

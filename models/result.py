@@ -122,6 +122,14 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("s" if n != 1 else "")
 
 
+def shortened(name: str, most: int = 48) -> str:
+    """Cut a long name in the middle, so that both its ends can be read."""
+    if len(name) <= most:
+        return name
+    head = (most - 1) // 2
+    return f"{name[:head].rstrip()}…{name[head + 1 - most :].lstrip()}"
+
+
 def with_interval(value: float, low: float, high: float) -> str:
     """Write a number and its interval with as many digits as the interval carries: ``3.2790 [3.2784, 3.2797]``.
 

@@ -18,7 +18,7 @@ from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, significant, with_interval
 from ...models.selection import All, Between, Clause, is_in
 from ...models.store import RunStore
-from ..answers import clause_of_items, present, refuse_repeats, rightness
+from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats, rightness
 from ..forecasts import Binned, IsotonicFit, SmoothFit, bins_of, fit_isotonic, fit_smooth, mass_edges, width_edges
 from ..resampling import DRAWS, bootstrap, p_of_draws, percentile_interval, wilson
 
@@ -69,6 +69,8 @@ class Reliability(Result):
         Rows by width bin: low, high, right, wrong.
     whose : str
         Model and version, as shown.
+    target : {'top label', 'class', 'binary'}
+        What is forecast.
     unit : str
         What was resampled.
     """
@@ -76,17 +78,20 @@ class Reliability(Result):
     curves: tuple[ReliabilityCurve, ...]
     histogram: pd.DataFrame
     whose: str
+    target: str
     unit: str
 
     def summary(self) -> str:
         """Give the answer in one sentence."""
         e = self.estimates
-        direction = "over" if e["mean_confidence"].value > e["accuracy"].value else "under"
-        return (
-            f"{self.whose}: mean confidence {100 * e['mean_confidence'].value:.1f} %, right {100 * e['accuracy'].value:.1f} % "
-            f"({direction}-confident); ECE {with_interval(e['ece'].value, e['ece'].low, e['ece'].high)} against "
-            f"{significant(e['ece_floor'].value, 2)} for a calibrated model, n = {e['n'].value:,.0f}."
-        )
+        f, y = 100 * e["mean_confidence"].value, 100 * e["accuracy"].value
+        if self.target == "top label":
+            means = f"mean confidence {f:.1f} %, right {y:.1f} % ({'over' if f > y else 'under'}-confident)"
+        else:
+            means = f"mean probability of the class {f:.1f} %, its share {y:.1f} %"
+        ece = with_interval(e["ece"].value, e["ece"].low, e["ece"].high)
+        floor = significant(e["ece_floor"].value, 2)
+        return f"{self.whose}: {means}; ECE {ece} against {floor} for a calibrated model, n = {e['n'].value:,.0f}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +107,10 @@ class ReliabilityQuestion(Question):
     class_label: str = option(
         "", help="the class, or the positive label; the last one if empty", choices="predictions.label"
     )
-    model: str = option("", help="model; the first one if empty", choices="predictions.model")
-    version: str = option("", help="version; the first one if empty", choices="predictions.version")
+    model: str = option("", help="model; the one with most rows if empty", choices="predictions.model")
+    version: str = option("", help="version; the last one if empty", choices="predictions.version")
     task: str = option("", help="only this task", choices="predictions.task")
+    epoch: float | None = option(None, help="only this epoch; the last one if none", unit="epochs", advanced=True)
     group: str = option("", help="column to split by", choices="columns of predictions")
     bins: int = option(15, help="bins", low=1, high=200)
     binning: Literal["width", "mass"] = option("width", help="bins of equal width, or of about equal counts")
@@ -130,7 +136,8 @@ class ReliabilityQuestion(Question):
         chosen = {"model": self.model, "version": self.version}
         for column, value in chosen.items():
             if not value and self.group != column and present(frame, [column]):
-                chosen[column] = str(frame[column].dropna().iloc[0])
+                rows = at_epoch(frame, self.epoch)[column].value_counts()
+                chosen[column] = str(rows.index[0]) if column == "model" else in_natural_order(rows.index)[-1]
             if chosen[column] and column in frame.columns:
                 frame = frame[frame[column] == chosen[column]]
         label = self.class_label
@@ -174,6 +181,7 @@ class ReliabilityQuestion(Question):
             curves=shown,
             histogram=_histogram(frame, asked),
             whose=" ".join(filter(None, (asked.model, asked.version))) or "All predictions",
+            target=asked.target,
             unit=unit,
             estimates=estimates,
             tables={"bins": pd.concat([curve.bins.assign(group=curve.name) for curve in shown], ignore_index=True)},
@@ -196,9 +204,10 @@ def _forecasts(store: RunStore, asked: ReliabilityQuestion) -> tuple[pd.DataFram
     for name in (asked.group, asked.cluster):
         if name and name not in frame.columns:
             raise AnalysisError(f"The predictions have no column called {name!r}.")
+    frame = at_epoch(frame, asked.epoch)
     if frame.empty:
         raise TooLittleData(needs="predictions", found="none that are kept")
-    key = present(frame, ("model", "version", "task", "item", "sample", "epoch"))
+    key = present(frame, ("model", "version", "task", "item", "sample"))
     refuse_repeats(frame, key, asked.model or "the predictions")
     f, y, column = _top_forecasts(frame) if asked.target == "top label" else _class_forecasts(frame, asked)
     known = np.isfinite(f) & np.isfinite(y)
@@ -207,7 +216,7 @@ def _forecasts(store: RunStore, asked: ReliabilityQuestion) -> tuple[pd.DataFram
         notes.append(f"{counted(lost, 'row')} left out: no confidence, or not known to be right or wrong.")
     if not known.any():
         raise TooLittleData(needs="rows with a confidence that are known to be right or wrong", found="0")
-    many = [name for name in ("task", "epoch", "model", "version") if name in key and frame[name].nunique() > 1]
+    many = [name for name in ("task", "model", "version") if name in key and frame[name].nunique() > 1]
     if many := [name for name in many if name != asked.group]:
         notes.append("Pooled over " + ", ".join(counted(frame[name].nunique(), name) for name in many) + ".")
     return frame.assign(f=f, y=y)[known].reset_index(drop=True), column, tuple(kept), notes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations, islice, permutations
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -18,10 +20,11 @@ from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, significant
 from ...models.selection import Clause, is_in
 from ...models.store import RunStore
-from ..answers import clause_of_items, present, refuse_repeats, rightness, unanswered
+from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats, rightness, unanswered
 from ..resampling import DRAWS, bootstrap, holm, mcnemar_exact, percentile_interval, wilson
 
 CELLS = ("both_right", "negative_flips", "positive_flips", "both_wrong")
+_MOST_PAIRS = 1000
 _MOST_GROUPS = 30
 """Groups with the most items that the figure shows; the table has all."""
 
@@ -79,7 +82,11 @@ class FlipsQuestion(Question):
     by: str = option(
         "", help="column that holds old and new; version or model if empty", choices="columns of predictions"
     )
+    model: str = option("", help="only this model, where its versions are compared", choices="predictions.model")
     task: str = option("", help="only this task", choices="predictions.task")
+    epoch: float | None = option(
+        None, help="only this epoch; the last one of each if none", unit="epochs", advanced=True
+    )
     group: str = option("", help="column to split the flips by", choices="columns of predictions")
     cluster: str = option(
         "", help="column of items that belong together and are resampled whole", choices="columns of predictions"
@@ -95,19 +102,32 @@ class FlipsQuestion(Question):
     seed: int = option(0, help="seed of the bootstrap", low=0, advanced=True)
 
     def resolved(self, store: RunStore) -> Self:
-        """Fill in the column, and the first two of its values."""
+        """Fill in what is compared: the last two versions that share items, or else two models.
+
+        Versions are those of the model that has most of them.
+        """
         if not store.has_rows("predictions"):
             return self
         frame = store.rows("predictions")
-        candidates = [self.by] if self.by else present(frame, ("version", "model"))
-        for column in candidates:
-            if column in frame.columns:
-                values = [str(value) for value in frame[column].dropna().unique()]
-                asked = {self.old, self.new} - {""}
-                if len(values) > 1 and asked <= set(values):
-                    old = self.old or next(value for value in values if value != self.new)
-                    new = self.new or next(value for value in values if value != old)
-                    return replace(self, by=column, old=old, new=new)
+        model = self.model
+        for by in [self.by] if self.by in frame.columns else present(frame, ("version", "model")):
+            kept = frame
+            if by != "model" and present(frame, ["model"]):
+                model = model or str(frame.groupby("model", sort=False)[by].nunique().idxmax())
+                kept = frame[frame["model"] == model]
+            values = [str(value) for value in kept[by].dropna().unique()]
+            # Versions are tried from the newest back, models in the order they come in; a column may have very many
+            # values.
+            pairs: Iterable[tuple[str, str]] = combinations(values, 2)
+            if by != "model":
+                pairs = ((old, new) for new, old in combinations(in_natural_order(values)[::-1], 2))
+            if self.old or self.new:
+                pairs = (p for p in permutations(values, 2) if self.old in ("", p[0]) and self.new in ("", p[1]))
+            tried = list(islice(pairs, _MOST_PAIRS))
+            if tried:
+                items = {str(value): set(part) for value, part in kept.groupby(by)["item"]}
+                old, new = next((pair for pair in tried if not items[pair[0]].isdisjoint(items[pair[1]])), tried[0])
+                return replace(self, by=by, old=old, new=new, model=model if by != "model" else self.model)
         return self
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> FlipTable:
@@ -147,9 +167,12 @@ def _joined(store: RunStore, asked: FlipsQuestion) -> tuple[pd.DataFrame, list[s
     for column in (asked.by, asked.group, asked.cluster):
         if column and column not in frame.columns:
             raise AnalysisError(f"The predictions have no column called {column!r}.")
-    if asked.task:
-        frame = frame[frame["task"] == asked.task]
-    key = present(frame, [name for name in ("model", "version", "task", "item", "sample", "epoch") if name != asked.by])
+    for column, value in (("model", asked.model), ("task", asked.task)):
+        if value and column in frame.columns:
+            frame = frame[frame[column] == value]
+    if asked.by != "epoch":
+        frame = at_epoch(frame, asked.epoch)
+    key = present(frame, [name for name in ("model", "version", "task", "item", "sample") if name != asked.by])
     frame = frame.assign(
         right=rightness(frame, asked.unanswered, asked.right_from),
         blank=unanswered(frame),

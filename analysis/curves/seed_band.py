@@ -20,7 +20,7 @@ from ...models.errors import TooLittleData
 from ...models.figure import Axis, Band, Clauses, FigureSpec, Keys, Line, Mark, Panel, Points, Rule
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
-from ...models.result import Estimate, Result, counted, significant, with_interval
+from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
 from ...models.selection import is_in
 from ...models.store import RunStore
 from .. import resampling
@@ -278,12 +278,13 @@ class SeedBands(Result):
     def summary(self) -> str:
         """Give the answer in one sentence."""
         said = []
-        for group in self.groups[:4]:
-            name = f"{group.name}: " if len(self.groups) > 1 else ""
+        largest = sorted(self.groups, key=lambda group: -len(group.seeds))[:3]
+        for group in largest:
+            name = f"{shortened(group.name)}: " if len(self.groups) > 1 else ""
             ends = with_interval(*(float(v[0]) for v in (group.final.centre, group.final.low, group.final.high)))
             said.append(f"{name}{self.centre} {ends}, n = {len(group.ended)}" + _diverged(group))
-        if len(self.groups) > 4:
-            said.append(f"and {len(self.groups) - 4} more groups")
+        if len(self.groups) > 3:
+            said.append(f"and {counted(len(self.groups) - 3, 'more group')}")
         text = f"{self.tag} ends at " + "; ".join(said)
         if len(self.differences) == 1:
             d = self.differences[0]
@@ -324,6 +325,7 @@ class SeedBandQuestion(Question):
     show_seeds: bool = option(False, help="draw every seed behind its group")
     log_x: bool = option(False, help="logarithmic x axis")
     log_y: bool = option(False, help="logarithmic y axis")
+    runs: tuple[str, ...] = option((), help="keys of the runs to take; empty takes all that are kept", choices="runs.run")
 
     def resolved(self, store: RunStore) -> Self:
         """Fill in the tag, the x axis and the grouping."""
@@ -331,7 +333,9 @@ class SeedBandQuestion(Question):
         asked = replace(self, tag=tag, x=self.x or default_x(store, tag))
         if self.group_by or self.everything_except:
             return asked
-        by, but = default_grouping(store, [run.key for run, _ in store.curves(tag)])
+        by, but = default_grouping(
+            store, [run.key for run, _ in store.curves(tag) if not self.runs or run.key in self.runs]
+        )
         return replace(asked, group_by=by, everything_except=but)
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> SeedBands:
@@ -341,7 +345,7 @@ class SeedBandQuestion(Question):
             raise TooLittleData(
                 needs="the mean as centre for a prediction, SD or SE band", found=asked.centre, remedy="Use band = t."
             )
-        curves = {curve.run.key: curve for curve in aligned(store, asked.tag, asked.x) if len(curve.x)}
+        curves = {curve.run.key: curve for curve in aligned(store, asked.tag, asked.x, asked.runs) if len(curve.x)}
         latest = {key: curve.latest() for key, curve in curves.items()}
         grid, grid_name = _grid([x for x, _ in latest.values()], asked)
         frame = store.rows("runs").set_index("run")
@@ -560,8 +564,10 @@ def figure(question: SeedBandQuestion, result: SeedBands) -> FigureSpec:
     if _ends_apart(result.groups) and question.until == "longest":
         n_axis = Axis(label="n(x), seeds", low=0.0)
         panels.append(Panel(key="n", x=axis, y=n_axis, marks=tuple(counts), legend=False, shares_x_with="curves"))
-    sizes = ", ".join(f"{len(group.seeds)}" for group in result.groups[:6])
-    subtitle = f"{result.centre}, {result.band_name}, n = {sizes} seeds"
+    sizes = sorted(len(group.seeds) for group in result.groups)
+    n = f"{sizes[0]} to {sizes[-1]}" if sizes[0] < sizes[-1] else f"{sizes[0]}"
+    groups = f"{counted(len(sizes), 'group')}, " if len(sizes) > 1 else ""
+    subtitle = f"{groups}{result.centre}, {result.band_name}, n = {n} seeds"
     if lost := sum(group.diverged for group in result.groups):
         subtitle += f", {lost} diverged"
     if hidden:

@@ -27,6 +27,7 @@ from ..alignment import default_tag, reduced
 from ..resampling import DRAWS, bootstrap, percentile_interval
 
 _SIZES_FOR_E, _SIZES = 5, 3
+_SIZE_AXES = ("params", "tokens", "flops", "active_params")
 _FEW = 10
 """Runs below which the bootstrap gives way to the t approximation."""
 _ALPHA = (1e-3, 3.0)
@@ -49,8 +50,10 @@ def minimise(
 
     Parameters
     ----------
-    u, t : ndarray, shape (n,)
-        log(x / x0) and log y.
+    u : ndarray, shape (n,)
+        log(x / x0).
+    t : ndarray, shape (n,) or (problems, n)
+        log y.
     weights : ndarray, shape (problems, n)
     theta : ndarray, shape (problems, 3)
         Where to start; alpha and E are kept within their bounds.
@@ -68,27 +71,32 @@ def minimise(
     fit = log_law(theta, u)
     cost = (weights * (fit - t) ** 2).sum(axis=1)
     eye = np.eye(len(free))
+    t = np.broadcast_to(t, weights.shape)
+    open_ = np.arange(len(theta))
     for _ in range(200):
-        residual = fit - t
-        share = np.exp(theta[:, :1] - theta[:, 1:2] * u - fit)
+        now, w, target = theta[open_], weights[open_], t[open_]
+        residual = fit[open_] - target
+        share = np.exp(now[:, :1] - now[:, 1:2] * u - fit[open_])
         jacobian = np.stack([share, -share * u, 1 - share], axis=-1)[..., free]
-        weighted = jacobian * weights[..., None]
-        hessian = np.einsum("mni,mnj->mij", weighted, jacobian)
-        gradient = np.einsum("mni,mn->mi", weighted, residual)
+        transposed = np.swapaxes(jacobian * w[..., None], 1, 2)
+        hessian = transposed @ jacobian
+        gradient = transposed @ residual[..., None]
         diagonal = np.einsum("mii->mi", hessian) + 1e-30
-        step = np.linalg.solve(hessian + (damping[:, None] * diagonal)[..., None] * eye, gradient[..., None])[..., 0]
-        tried = theta.copy()
+        step = np.linalg.solve(hessian + (damping[open_, None] * diagonal)[..., None] * eye, gradient)[..., 0]
+        tried = now.copy()
         tried[:, free] -= np.clip(step, -5, 5)
         tried[:, 1] = np.clip(tried[:, 1], *_ALPHA)
         if 2 in free:
             tried[:, 2] = np.clip(tried[:, 2], lowest, highest)
         tried_fit = log_law(tried, u)
-        tried_cost = (weights * (tried_fit - t) ** 2).sum(axis=1)
-        better = tried_cost < cost
-        moved = np.abs(tried[:, free] - theta[:, free]).max(axis=1)
-        theta[better], fit[better], cost[better] = tried[better], tried_fit[better], tried_cost[better]
-        damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-14, 1e14)
-        if ((moved < 1e-12) | (damping > 1e12)).all():
+        tried_cost = (w * (tried_fit - target) ** 2).sum(axis=1)
+        better = tried_cost < cost[open_]
+        moved = np.abs(tried[:, free] - now[:, free]).max(axis=1)
+        gained = open_[better]
+        theta[gained], fit[gained], cost[gained] = tried[better], tried_fit[better], tried_cost[better]
+        damping[open_] = np.clip(np.where(better, damping[open_] / 5, damping[open_] * 4), 1e-14, 1e14)
+        open_ = open_[(moved >= 1e-10) & (damping[open_] < 1e12)]
+        if not len(open_):
             break
     return theta, cost
 
@@ -247,16 +255,22 @@ def _draws(
 
 
 def _refitted(u: np.ndarray, t: np.ndarray, best: np.ndarray, free: tuple[int, ...], counts: np.ndarray) -> np.ndarray:
-    """Refit every resample from the optimum and two other exponents; NaN where too few sizes were drawn."""
+    """Refit every resample from the optimum and two other exponents; NaN where too few sizes were drawn.
+
+    Runs of one size enter by their weighted mean of log y, which leaves the minimum where it is.
+    """
+    places, at = np.unique(u.round(12), return_inverse=True)
+    into = np.eye(len(places))[at]
+    weights = counts @ into
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(weights > 0, (counts * t) @ into / weights, t.mean())
     begun = np.repeat(best[None], 3, axis=0)
     begun[1:, 1] = np.clip(best[1] * np.array([0.5, 2.0]), *_ALPHA)
     k = len(counts)
-    laws, costs = minimise(u, t, np.repeat(counts, 3, axis=0).astype(float), np.tile(begun, (k, 1)), free)
-    laws, costs = laws.reshape(k, 3, 3), costs.reshape(k, 3)
-    chosen = np.asarray(laws[np.arange(k), costs.argmin(axis=1)])
-    sizes = np.unique(u.round(9), return_inverse=True)[1]
-    drawn = np.stack([(counts[:, sizes == size] > 0).any(axis=1) for size in range(sizes.max() + 1)], axis=1)
-    chosen[drawn.sum(axis=1) <= len(free)] = np.nan
+    every = np.repeat(np.arange(k), 3)
+    laws, costs = minimise(places, means[every], weights[every], np.tile(begun, (k, 1)), free)
+    chosen = np.asarray(laws.reshape(k, 3, 3)[np.arange(k), costs.reshape(k, 3).argmin(axis=1)])
+    chosen[np.count_nonzero(weights, axis=1) <= len(free)] = np.nan
     return chosen
 
 
@@ -355,8 +369,9 @@ class PowerOffsetQuestion(Question):
         frame = store.rows("runs")
         size, loss, variant = self.size, self.loss, self.variant
         if not size:
-            known = [name for name in ("params", "tokens", "flops", "active_params") if name in frame.columns]
-            size = max(known, key=lambda name: frame[name].nunique(), default="")
+            counts = {name: frame[name].nunique() for name in _SIZE_AXES if name in frame.columns}
+            enough = [name for name, count in counts.items() if count >= _SIZES_FOR_E]
+            size = enough[0] if enough else max(counts, key=lambda name: counts[name], default="")
         if not loss:
             numeric = [str(name) for name in frame.columns if "loss" in str(name) and frame[name].dtype.kind == "f"]
             loss = default_tag(store) or next(iter(numeric), "")
@@ -368,15 +383,20 @@ class PowerOffsetQuestion(Question):
         """Fit every variant, test whether exponents are equal, and forecast the largest sizes."""
         asked = self.resolved(store)
         points, notes = _points(store, asked)
-        offset, why = _offset_allowed(points, asked)
-        notes.extend(why)
-        laws, held = [], []
         variants = list(points.groupby("variant", sort=False))
+        offset = asked.offset and any(not _too_little(part, offset=True) for _, part in variants)
+        if not offset:
+            needs = (
+                f": to fit it takes {_SIZES_FOR_E} sizes over a decade of {asked.size}"
+                if asked.offset
+                else ", as asked"
+            )
+            notes.append(f"E is fixed at 0{needs}.")
+        laws, held = [], []
         for number, (name, part) in enumerate(variants):
             progress(number, len(variants), "fitting")
-            sizes = part["size"].nunique()
-            if sizes < (_SIZES_FOR_E if offset else _SIZES):
-                notes.append(f"{name} left out: {counted(sizes, 'size')}.")
+            if lacks := _too_little(part, offset=offset):
+                notes.append(f"{name} left out: {lacks}.")
                 continue
             laws.append(
                 fit_law(
@@ -386,8 +406,9 @@ class PowerOffsetQuestion(Question):
             )  # fmt: skip
             held.append(_held_out(part, str(name), asked, offset=offset))
         if not laws:
-            most = int(points.groupby("variant")["size"].nunique().max()) if len(points) else 0
-            raise TooLittleData(needs=f"at least {_SIZES} sizes of a variant", found=str(most))
+            most = max((int(part["size"].nunique()) for _, part in variants), default=0)
+            found = f"{most}" if most else f"no run with both {asked.size} and {asked.loss}"
+            raise TooLittleData(needs=f"at least {_SIZES} sizes of a variant", found=found)
         held_out = pd.concat(held, ignore_index=True)
         estimates = _estimates(laws, held_out, asked)
         if len(laws) > 1:
@@ -447,18 +468,12 @@ def _points(store: RunStore, asked: PowerOffsetQuestion) -> tuple[pd.DataFrame, 
     return points[usable].reset_index(drop=True), notes
 
 
-def _offset_allowed(points: pd.DataFrame, asked: PowerOffsetQuestion) -> tuple[bool, list[str]]:
-    """Tell whether E can be fitted: five sizes over a decade in every variant that has enough sizes for a law at
-    all.
-    """
-    if not asked.offset:
-        return False, ["E is fixed at 0, as asked."]
-    for name, part in points.groupby("variant", sort=False):
-        sizes = part["size"].nunique()
-        if sizes >= _SIZES and (sizes < _SIZES_FOR_E or part["size"].max() < 10 * part["size"].min()):
-            needs = f"E is fixed at 0: to fit it takes {_SIZES_FOR_E} sizes over a decade of {asked.size}"
-            return False, [f"{needs}; {name} has {sizes} over {part['size'].max() / part['size'].min():.3g} times."]
-    return True, []
+def _too_little(part: pd.DataFrame, *, offset: bool) -> str:
+    """Say what a variant lacks for a law; an empty text where it lacks nothing."""
+    sizes, span = part["size"].nunique(), part["size"].max() / part["size"].min()
+    if sizes < (_SIZES_FOR_E if offset else _SIZES):
+        return f"{counted(sizes, 'size')}, {_SIZES_FOR_E if offset else _SIZES} needed"
+    return f"sizes within {span:.3g} times, a decade needed for E" if offset and span < 10 else ""
 
 
 def _held_out(part: pd.DataFrame, variant: str, asked: PowerOffsetQuestion, *, offset: bool) -> pd.DataFrame:

@@ -73,11 +73,32 @@ def test_that_old_and_new_can_be_swapped() -> None:
     assert there.counts["negative_flips"] == back.counts["positive_flips"] == 1
 
 
-def test_that_the_first_two_versions_are_compared_unless_others_are_asked_for() -> None:
+def test_that_the_last_two_versions_or_first_two_models_are_compared_unless_others_are_asked_for() -> None:
     question = FlipsQuestion().resolved(store_of(answers(["a"], ["b"])))
     assert (question.by, question.old, question.new) == ("version", "v1", "v2")
+    many = pd.concat([answers(["a"], ["b"]).assign(version=[f"v{i}", f"v{i + 1}"]) for i in (9, 1)])
+    many = pd.concat([many, answers(["a"], []).assign(version="v11", item="another")])
+    latest = FlipsQuestion().resolved(store_of(many))
+    assert (latest.old, latest.new) == ("v9", "v10")
+    backwards = FlipsQuestion(new="v1").resolved(store_of(many))
+    assert backwards.new == "v1"
+    assert backwards.old in ("v2", "v9", "v10")
     models = answers(["a"], ["b"]).rename(columns={"version": "model"})
     assert FlipsQuestion(new="v1").resolved(store_of(models)) == FlipsQuestion(by="model", old="v2", new="v1")
+
+
+def test_that_versions_of_one_model_are_compared_at_their_last_epoch() -> None:
+    small, large = (answers(["a"], ["a"]).assign(model="small"), answers(["a", "a"], ["b", "a"]).assign(model="large"))
+    third = large.iloc[:2].assign(version="v3", prediction=["b", "b"])
+    epochs = pd.concat([third.assign(epoch=1.0, prediction="a"), third.assign(epoch=2.0)])
+    result = asked(pd.concat([small, large, epochs]))
+    assert (result.old, result.new) == ("v2", "v3")
+    assert values(result)["n"] == 2
+    assert result.counts["negative_flips"] == 1
+    first = asked(pd.concat([small, large, epochs]), epoch=1.0)
+    assert first.counts["positive_flips"] == 1
+    over_epochs = asked(epochs, by="epoch")
+    assert (over_epochs.old, over_epochs.new, over_epochs.counts["negative_flips"]) == ("1.0", "2.0", 2)
 
 
 def test_that_no_answer_is_wrong_or_dropped_or_worth_a_guess_as_asked() -> None:

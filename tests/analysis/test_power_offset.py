@@ -136,6 +136,9 @@ def test_that_too_few_sizes_leave_no_offset_to_fit() -> None:
     assert any("E is fixed at 0: to fit it takes 5 sizes over a decade of params" in note for note in result.notes)
     narrow = np.linspace(1e6, 5e6, 8)
     assert asked(table(law(narrow), narrow))[0].estimates["E"].value == 0
+    both, _ = asked(table(law(SIZES), family="a"), table(law(SIZES[:4]), SIZES[:4], family="b"))
+    assert [one.variant for one in both.laws] == ["a"]
+    assert any("b left out: 4 sizes, 5 needed" in note for note in both.notes)
     with pytest.raises(TooLittleData, match="at least 3 sizes of a variant; found 2"):
         asked(table(law(SIZES[:2]), SIZES[:2]))
 

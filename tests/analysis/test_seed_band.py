@@ -19,6 +19,7 @@ from runglass.analysis.curves.seed_band import (
 )
 from runglass.models.errors import AnalysisError
 from runglass.models.figure import Band, FigureSpec, Line, Rule, to_json
+from runglass.models.loader import load
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, RunFacts
 
@@ -250,3 +251,13 @@ def test_that_the_published_seeds_of_modded_nanogpt_come_out(
     assert result.estimates["mean"].value == pytest.approx(mean, abs=1e-6)
     assert result.estimates["sd"].value == pytest.approx(sd, abs=1e-6)
     assert result.estimates["p_value"].value == pytest.approx(p, abs=6e-6)
+
+
+def test_that_the_published_seeds_come_out_of_the_folder_as_it_is_opened(shared_data: Path) -> None:
+    store = load([shared_data / "runs" / "modded_nanogpt"])
+    result, _ = asked(store, group_by=("folder",), threshold=3.28)
+    groups = {group.name.rpartition("/")[2]: group.name for group in result.groups}
+    expected = {"2025-07-12_BosAlign": (3.279043, 0.00236), "2024-12-04_ValueEmbed": (3.277608, 0.00043)}
+    for folder, (mean, p) in expected.items():
+        assert result.estimates[f"{groups[folder]}/mean"].value == pytest.approx(mean, abs=1e-6)
+        assert result.estimates[f"{groups[folder]}/p_value"].value == pytest.approx(p, abs=6e-6)
