@@ -464,8 +464,9 @@ class MainWindow(QMainWindow):
         self.feed.open(absolute)
 
     def open_demo(self) -> None:
-        """Open the bundled sample project."""
-        self.open([str(demo_folder())])
+        """Open the bundled sample project, arranged so that each pane has something to say."""
+        self.open_session(demo_folder() / "demo.runglass.json")
+        self._session_path = None  # saving it asks where to: what is shipped stays as it is
 
     def open_session(self, path: Path) -> None:
         """Open a session file with the data it names."""
