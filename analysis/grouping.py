@@ -22,10 +22,19 @@ class Group:
         Their values, as shown; 'all runs' where nothing tells runs apart.
     runs : tuple of str
         Keys of the runs, in the order of discovery.
+    place : int
+        Place among the groups of all runs the store keeps; decides the colour, which then does not change with the runs
+        one looks at.
     """
 
     name: str
     runs: tuple[str, ...]
+    place: int = 0
+
+    @property
+    def hue(self) -> str:
+        """Hue of the group, as in the runs tree."""
+        return f"c{self.place}"
 
 
 def grouped(
@@ -57,11 +66,12 @@ def grouped(
     asked = Grouping(group_by or everything_except, everything_except=not group_by and bool(everything_except))
     among = store.keeping(is_in("run", runs))  # so that a group is named by what tells these runs apart, and no others
     found = grouped_runs(among, asked)
+    everywhere = grouped_runs(store, asked).of
     members: dict[str, list[str]] = {}
     for key in among.kept_runs:
         name = found.labels[found.of[key]] if found.labels else "all runs"
         members.setdefault(name, []).append(key)
-    return [Group(name, tuple(keys)) for name, keys in members.items()]
+    return [Group(name, tuple(keys), everywhere.get(keys[0], 0)) for name, keys in members.items()]
 
 
 def default_grouping(store: RunStore, runs: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -134,6 +134,8 @@ class SeedGroup:
         Centre and band on the shared grid.
     final : SeedInterval
         Centre and interval ('t' or none) of the finals, one element.
+    hue : str
+        As in the runs tree.
     """
 
     name: str
@@ -143,6 +145,7 @@ class SeedGroup:
     values: np.ndarray
     band: SeedInterval
     final: SeedInterval
+    hue: str = "c0"
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -325,7 +328,9 @@ class SeedBandQuestion(Question):
     show_seeds: bool = option(False, help="draw every seed behind its group")
     log_x: bool = option(False, help="logarithmic x axis")
     log_y: bool = option(False, help="logarithmic y axis")
-    runs: tuple[str, ...] = option((), help="keys of the runs to take; empty takes all that are kept", choices="runs.run")
+    runs: tuple[str, ...] = option(
+        (), help="keys of the runs to take; empty takes all that are kept", choices="runs.run"
+    )
 
     def resolved(self, store: RunStore) -> Self:
         """Fill in the tag, the x axis and the grouping."""
@@ -364,7 +369,7 @@ class SeedBandQuestion(Question):
                 for part in (band.centre, band.low, band.high):
                     part[band.n < len(seeds)] = np.nan
             final = band_over(finals[:, None], asked.centre, "t", asked.level)
-            groups.append(SeedGroup(group.name, seeds, labels, finals, values, band, final))
+            groups.append(SeedGroup(group.name, seeds, labels, finals, values, band, final, group.hue))
         pairs = list(combinations(groups, 2)) if len(groups) <= _MOST_PAIRED else []
         differences = tuple(compare(a, b, asked.level, asked.pairing) for a, b in pairs)
         p_values = [_p_value(group, asked) for group in groups]
@@ -540,15 +545,19 @@ def figure(question: SeedBandQuestion, result: SeedBands) -> FigureSpec:
     marks: list[Mark] = []
     counts: list[Mark] = []
     hidden = 0
-    for number, group in enumerate(result.groups):
-        hue, behind = f"c{number}", Clauses("runs", (is_in("run", group.runs),))
+    for group in result.groups:
+        hue, behind = group.hue, Clauses("runs", (is_in("run", group.runs),))
         centre, low, high, lost = _drawable(group.band, question.log_y)
         hidden += lost
         if question.show_seeds or len(group.seeds) == 2:
             marks.extend(_seeds(group, hue, unit, question))
         if np.isfinite(low).any():
             marks.append(Band(key=f"{group.name}/band", x=x, low=low, high=high, hue=hue, origin=behind, label=""))
-        label = f"{group.name}: {_said(group, result)}" if len(result.groups) > 1 else _said(group, result)
+        label = _said(group, result)
+        if len(result.groups) > 1:
+            # What the band is stands once, in the subtitle, where several groups share it.
+            said = label if len(group.seeds) < 3 else f"n = {len(group.seeds)}{_diverged(group)}"
+            label = f"{group.name} ({said})"
         line = Line(key=group.name, x=x, y=centre, hue=hue, label=label, width=2.0, origin=behind)
         marks.append(line)
         last = np.flatnonzero(np.isfinite(centre))

@@ -512,7 +512,7 @@ def make_scaling(out: Path, clock: Clock) -> None:
                 )
 
 
-def make_seeds(out: Path, clock: Clock) -> None:
+def make_arms(out: Path, clock: Clock) -> None:
     """Five arms by five seeds at one size: the recipe of the grid, and four with one thing changed."""
     corpus = read_corpus()
     arms: dict[str, dict[str, Any]] = {
@@ -526,7 +526,7 @@ def make_seeds(out: Path, clock: Clock) -> None:
         for seed in range(5):
             recipe = replace(Recipe(family, 32, 512 * K, seed), **changes)
             run = train_language_model(f"{family}-s{seed}", recipe, corpus, clock)
-            write_lightning(run, out / f"seeds/{family}/version_{seed}")
+            write_lightning(run, out / f"arms/{family}/version_{seed}")
 
 
 def make_lr_sweep(out: Path, clock: Clock) -> None:
@@ -942,7 +942,7 @@ def make_digits(out: Path, _clock: Clock) -> None:
 
 PARTS: Mapping[str, Callable[[Path, Clock], None]] = {
     "scaling": make_scaling,
-    "seeds": make_seeds,
+    "arms": make_arms,
     "lr_sweep": make_lr_sweep,
     "nanogpt": make_nanogpt,
     "hf_trainer": make_trainer,

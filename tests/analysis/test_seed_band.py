@@ -102,7 +102,7 @@ def test_that_one_seed_has_no_band_and_two_are_drawn_as_they_are() -> None:
     result, spec = asked(store, group_by=("folder",))
     assert set(marks(spec, Band)) == {"c/band"}
     assert {"b/seed/b/0", "b/seed/b/1"} <= set(marks(spec, Line))
-    assert marks(spec, Line)["a"].label == "a: 1 seed, no band"
+    assert marks(spec, Line)["a"].label == "a (1 seed, no band)"
     assert marks(spec, Line)["c"].label == "c: mean, 95 % t interval, n = 3 seeds"
     assert result.to_json()["estimates"]["a/mean"]["low"] is None
     assert any("Groups of one or two seeds have no band" in note for note in result.notes)
