@@ -103,7 +103,8 @@ def test_that_one_seed_has_no_band_and_two_are_drawn_as_they_are() -> None:
     assert set(marks(spec, Band)) == {"c/band"}
     assert {"b/seed/b/0", "b/seed/b/1"} <= set(marks(spec, Line))
     assert marks(spec, Line)["a"].label == "a (1 seed, no band)"
-    assert marks(spec, Line)["c"].label == "c: mean, 95 % t interval, n = 3 seeds"
+    assert marks(spec, Line)["c"].label == "c (n = 3)"
+    assert "mean, 95 % t interval" in spec.subtitle
     assert result.to_json()["estimates"]["a/mean"]["low"] is None
     assert any("Groups of one or two seeds have no band" in note for note in result.notes)
 
