@@ -1,0 +1,54 @@
+"""Whole JSON documents, as programs write them: NaN and Infinity included."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from .errors import ReadError
+from .readers.base import require_regular
+
+MOST_BYTES = 1 << 30
+"""Size beyond which a document is not loaded: its values take several times its size."""
+
+
+def json_value(data: bytes) -> Any:
+    """Give the value a JSON text is.
+
+    Raises
+    ------
+    ReadError
+        When it is empty, no whole JSON, or nested too deeply.
+    """
+    if not data.strip():
+        raise ReadError("It is empty.")
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # Python writes NaN and Infinity, which are not JSON.
+        return json.loads(data.decode("utf-8", "replace"))
+    except RecursionError:
+        raise ReadError("It is nested too deeply to be read.") from None
+    except ValueError as error:
+        raise ReadError(f"It is not JSON, or not the whole of it: {error}.") from None
+
+
+def json_document(path: Path, most_bytes: int = MOST_BYTES) -> Any:
+    """Give the value in a file.
+
+    Raises
+    ------
+    ReadError
+        When it is larger than `most_bytes`, or not JSON.
+    OSError
+        When it cannot be read.
+    """
+    size = require_regular(path)
+    if size > most_bytes:
+        raise ReadError(f"It has {size / 2**20:,.0f} MiB; documents of at most {most_bytes / 2**20:,.0f} MiB are read.")
+    return json_value(path.read_bytes())
