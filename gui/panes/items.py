@@ -250,12 +250,13 @@ class ItemsPane(QWidget):
     def _reorder(self) -> None:
         frame = self.table.frame_model.frame
         column, descending = self._sorting
+        pattern = self._find.pattern
         self._spinner.start()
         self._tasks.start(
             _ORDER,
             "Sorting items",
-            functools.partial(ordered, frame, self._find.pattern, column, descending),
-            functools.partial(self._on_order_found, frame),
+            functools.partial(ordered, frame, pattern, column, descending),
+            functools.partial(self._on_order_found, frame, pattern),
             self._on_failure,
         )
 
@@ -268,12 +269,12 @@ class ItemsPane(QWidget):
         self._tasks.cancel(_ORDER)
         self._show_rows(rows)
 
-    def _on_order_found(self, frame: pd.DataFrame, order: np.ndarray | None) -> None:
+    def _on_order_found(self, frame: pd.DataFrame, pattern: str, order: np.ndarray | None) -> None:
         self._settle()
         if frame is self.table.frame_model.frame:
             self.table.set_order(order)
             if self.rows is not None:
-                found = f" · {len(order):,} match" if order is not None and self._find.pattern else ""
+                found = f" · {len(order):,} match" if order is not None and pattern else ""
                 self._what.setText(self.rows.what + found)
 
     def _on_failure(self, error: Exception) -> None:

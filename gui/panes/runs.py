@@ -212,7 +212,8 @@ class RunsPane(QWidget):
         self._grouped_from: tuple[object, ...] = ()
         self._grouped_runs: tuple[object, ...] = ()
         self._groups: RunGroups | None = None
-        self._expanded_before: set[str] | None = None
+        self._open: set[str] = set()
+        self._seen: set[str] = set()
         self._sorting: tuple[int, bool] | None = None
         self._stale_order = False
 
@@ -317,10 +318,9 @@ class RunsPane(QWidget):
         if columns_differ and self._sorting is not None and self._sorting[0] > max(len(columns), 1):
             self._sorting = None
         if built_from != self._built_from or columns_differ:
-            first = not self._built_from or not self._built_from[0]
             filtered_before = bool(self._built_from) and bool(self._built_from[1])
             self._built_from = built_from
-            self._rebuild(columns, first=first, filtered_before=filtered_before)
+            self._rebuild(columns, filtered_before=filtered_before)
             self._show_sorting()
         elif self._sorting is not None and self._sorting[0] > 0:
             self._reorder()
@@ -348,21 +348,20 @@ class RunsPane(QWidget):
             self._grouped_runs = (held, store.folder_configs)  # so that the identities stay those of living objects
             self._groups = grouped_runs(store, grouping)
 
-    def _rebuild(self, columns: tuple[RunColumn, ...], *, first: bool, filtered_before: bool) -> None:
+    def _rebuild(self, columns: tuple[RunColumn, ...], *, filtered_before: bool) -> None:
         pattern = self._workspace.session.run_filter
         keys = found_keys(self._keys, pattern)
         self._hidden = common_folder(self._keys)
         tree = tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
-        if pattern and not filtered_before:
-            self._expanded_before = self.tree.expanded_paths()
-        known = set(self._face.tree.paths[1:])
-        expanded: set[str] | None = None
-        if not pattern and self._expanded_before is not None:
-            expanded, self._expanded_before = self._expanded_before, None
-        elif pattern and len(tree) <= 10 * _FEW_ROWS:
+        if not filtered_before:
+            # What is out of sight for a while, by a filter or under groups, comes back as it was.
+            old = self._face.tree.paths[1:]
+            self._open = (self._open - set(old)) | self.tree.expanded_paths()
+            self._seen.update(old)
+        if pattern and len(tree) <= 10 * _FEW_ROWS:
             expanded = set(tree.paths)
-        elif first or not known & set(tree.paths[1:]):
-            expanded = _expanded_first(tree)
+        else:
+            expanded = self._open | (_expanded_first(tree) - self._seen)
         self._show_tree(self._sorted(tree, columns), columns, expanded=expanded)
         self._show_emptiness(len(keys))
 
