@@ -158,7 +158,7 @@ class MainWindow(QMainWindow):
             self._docks[name] = dock
         self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [280, 300], Qt.Orientation.Horizontal)
+        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [280, 320], Qt.Orientation.Horizontal)
         self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
         self._docks["bottom"].hide()
 
@@ -414,11 +414,11 @@ class MainWindow(QMainWindow):
             self.area.raise_pane(self.workspace.session.focus)
 
     def current_answer(self) -> Answer | None:
-        """Give what the focused pane shows; of the cards, the one touched last."""
+        """Give what the focused pane shows, as it is on screen; of the cards, the one touched last."""
         content = self.area.content(self.workspace.session.focus)
         if isinstance(content, CurvesPane):
             return current_answer(content)
-        return content.answer if isinstance(content, AnalysisPane) else None
+        return content.shown if isinstance(content, AnalysisPane) else None
 
     def _figure(self) -> Any:
         content = self.area.content(self.workspace.session.focus)
@@ -476,6 +476,8 @@ class MainWindow(QMainWindow):
             self._messages.say(str(error), kind="bad")
             return
         self._session_path = path
+        if session.theme == "system":
+            session = dataclasses.replace(session, theme=self.workspace.session.theme)
         self.workspace.replace(session)
         self.area.arrange(session.layout)
         self.feed.open(session.roots)

@@ -31,6 +31,9 @@ diameter of points in points. value: of cells. x_name, y_name: on axes of catego
 def drawn_numbers(spec: FigureSpec) -> pd.DataFrame:
     """Give every number a figure draws, at full resolution, one row an element in the order of drawing.
 
+    Where an axis along x says its limits, what lies outside is left out; lines and bands keep the next point at each side, as
+    they lead there.
+
     Returns
     -------
     DataFrame
@@ -53,12 +56,12 @@ def drawn_numbers(spec: FigureSpec) -> pd.DataFrame:
 def _numbers(panel: Panel, mark: Mark) -> dict[str, Any]:
     match mark:
         case Line():
-            return _named(panel, {"x": mark.x, "y": mark.y})
+            return _named(panel, _seen(panel, {"x": mark.x, "y": mark.y}, leads_on=True))
         case Band():
-            return _named(panel, {"x": mark.x, "low": mark.low, "high": mark.high})
+            return _named(panel, _seen(panel, {"x": mark.x, "low": mark.low, "high": mark.high}, leads_on=True))
         case Points():
             numbers = {"x": mark.x, "y": mark.y, "size": np.broadcast_to(mark.size, np.shape(mark.x))}
-            return _named(panel, numbers | _ends(mark.low, mark.high))
+            return _named(panel, _seen(panel, numbers | _ends(mark.low, mark.high)))
         case Bars():
             along, across = ("x", "y") if mark.horizontal else ("y", "x")
             numbers = {across: mark.at, along: mark.height}
@@ -80,7 +83,31 @@ def _numbers(panel: Panel, mark: Mark) -> dict[str, Any]:
         case Text():
             return {"x": [mark.x], "y": [mark.y], "text": [mark.text]}
         case EdgeMarks():
-            return {"x": mark.x, "text": [mark.what] * len(mark.x)}
+            seen = _seen(panel, {"x": mark.x})
+            return seen | {"text": [mark.what] * len(seen["x"])}
+
+
+def _seen(panel: Panel, numbers: dict[str, Any], *, leads_on: bool = False) -> dict[str, Any]:
+    """Leave out what lies outside the limits of x, but for the points that a line leads on to."""
+    x = np.asarray(numbers["x"], dtype=float)
+    seen = np.ones(len(x), dtype=bool)
+    if panel.x.low is not None:
+        seen &= ~(x < panel.x.low)
+    if panel.x.high is not None:
+        seen &= ~(x > panel.x.high)
+    if seen.all():
+        return numbers
+    if leads_on:
+        # A line may also lead through without a point inside.
+        low, high = np.fmin(x[1:], x[:-1]), np.fmax(x[1:], x[:-1])
+        crosses = np.ones(len(low), dtype=bool)
+        if panel.x.low is not None:
+            crosses &= high >= panel.x.low
+        if panel.x.high is not None:
+            crosses &= low <= panel.x.high
+        seen[1:] |= crosses
+        seen[:-1] |= crosses
+    return {name: np.asarray(values)[seen] for name, values in numbers.items()}
 
 
 def _ends(low: np.ndarray | None, high: np.ndarray | None) -> dict[str, Any]:

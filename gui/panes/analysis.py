@@ -45,6 +45,11 @@ class AnalysisPane(QFrame):
         """What is shown."""
         return self.view.answer
 
+    @property
+    def shown(self) -> Answer | None:
+        """What is shown, as the user zoomed it."""
+        return self.view.shown
+
     def refresh(self) -> None:
         """Ask again; nothing is computed where nothing the answer reads has changed."""
         pane = self._workspace.pane(self._key)

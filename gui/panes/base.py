@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
@@ -189,6 +189,13 @@ class QuestionView(QWidget):
             self._on_answer,
             self._on_failure,
         )
+
+    @property
+    def shown(self) -> Answer | None:
+        """The answer with its figure as the user zoomed it: what is exported."""
+        if self.answer is None:
+            return None
+        return replace(self.answer, figure=self.figure_view.shown_spec())
 
     def forget(self) -> None:
         """Stop computing; the next `ask` computes anew."""

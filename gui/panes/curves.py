@@ -87,7 +87,7 @@ class CurveCard(PaneFrame):
         export = QToolButton(self)
         export.setIcon(icon("ph.export"))
         export.setToolTip("Export this figure (Ctrl+E)")
-        export.clicked.connect(lambda: self.export_wanted.emit(self.view.answer))
+        export.clicked.connect(lambda: self.export_wanted.emit(self.view.shown))
         for button in (self._pin, enlarge, export):
             button.setAccessibleName(button.toolTip())
             self.add_button(button)
@@ -316,5 +316,5 @@ class CurvesPane(QWidget):
 
 
 def current_answer(pane: CurvesPane) -> Answer | None:
-    """Give what the card shows that the user touched last."""
-    return pane.current.view.answer if pane.current is not None else None
+    """Give what the card shows that the user touched last, as it is on screen."""
+    return pane.current.view.shown if pane.current is not None else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from pyqtgraph import GraphicsView
@@ -15,7 +16,7 @@ from PySide6.QtCore import QEvent, QPoint, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFontMetricsF, QImage, QKeyEvent, QPainter, QPaintEvent, QPixmapCache, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from ...models.figure import FigureSpec, Line
+from ...models.figure import Axis, FigureSpec, Line
 from ...models.selection import Clause
 from ...resources import Theme
 from ..theme import GRID, TEXT, appearance, font
@@ -194,6 +195,21 @@ class FigureView(QWidget):
         self._panels = shown
         self._fit()
         self.lay_out()
+
+    def shown_spec(self) -> FigureSpec:
+        """Give the figure with the limits on screen where the user chose a range, so that it can be drawn as it is seen.
+
+        Where x was chosen, y is said too: left to fit, it would fit what lies between the limits of x.
+        """
+        panels = []
+        for view in self._panels.values():
+            panel = view.panel
+            if view.x_is_free:
+                panel = replace(panel, x=_limited(panel.x, view.x_window))
+            if view.x_is_free or view.y_is_free:
+                panel = replace(panel, y=_limited(panel.y, view.y_window))
+            panels.append(panel)
+        return replace(self.spec, panels=tuple(panels)) if self.is_zoomed else self.spec
 
     def set_emphasis(self, emphasis: Emphasis) -> None:
         """Dim all elements but some, by what lies behind them; the figure itself stays as it is.
@@ -483,3 +499,9 @@ class FigureView(QWidget):
             view.y_item.setGeometry(QRectF(frame.left() - wide, frame.top(), wide, frame.height()))
             view.refresh()
             y += tall + low
+
+
+def _limited(axis: Axis, window: Window) -> Axis:
+    """Give an axis that asks for a window."""
+    low, high = (to_data(end, axis.scale) for end in window)
+    return replace(axis, low=low, high=high)

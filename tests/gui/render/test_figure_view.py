@@ -13,6 +13,8 @@ from PySide6.QtGui import QColor, QImage, QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from runglass.analysis.report.limits import panel_limits
+from runglass.analysis.report.tables import drawn_numbers
 from runglass.gui.render.figure_view import FigureView
 from runglass.gui.render.panel_view import PanelView
 from runglass.gui.theme import appearance
@@ -662,3 +664,35 @@ def test_that_an_axis_never_shows_a_range_that_cannot_be_drawn(show: Show) -> No
         panel._zoom(100.0, 100.0, -5.0)
     assert all(np.isfinite([*panel.x_window, *panel.y_window]))
     view.grab_image(1.0)
+
+
+# --- what is exported
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_that_the_shown_figure_has_the_limits_on_screen(show: Show, scale: Any) -> None:
+    line = replace(LINE, x=X + 1, y=X**2 + 1)
+    view = show(figure(line, x=Axis(column="step", scale=scale), y=Axis(scale=scale)))
+    assert view.shown_spec() is view.spec
+    wheel(view, on_screen(view, view.panels[0], *(0.3, 0.5) if scale == "log" else (3, 20)), 5)
+    panel = view.panels[0]
+    for window, limits in zip((panel.x_window, panel.y_window), panel_limits(view.shown_spec().panels[0]), strict=True):
+        np.testing.assert_allclose(np.log10(limits) if scale == "log" else limits, window, rtol=1e-9)
+    view.reset()
+    assert view.shown_spec() is view.spec
+
+
+def test_that_a_figure_zoomed_along_x_keeps_the_y_it_shows(show: Show) -> None:
+    view = show(figure(LINE))
+    view.set_x_range("step", "linear", 2.0, 4.0)
+    assert panel_limits(view.shown_spec().panels[0]) == ((2.0, 4.0), pytest.approx(view.panels[0].y_window))
+
+
+def test_that_numbers_of_a_zoomed_figure_are_those_on_screen_and_where_its_lines_lead(show: Show) -> None:
+    view = show(figure(LINE, POINTS))
+    view.set_x_range("step", "linear", 2.0, 6.0)
+    numbers = drawn_numbers(view.shown_spec())
+    inside = np.flatnonzero((X >= 2) & (X <= 6))
+    np.testing.assert_array_equal(numbers[numbers["key"] == "line"]["x"], X[inside[0] - 1 : inside[-1] + 2])
+    np.testing.assert_array_equal(numbers[numbers["key"] == "points"]["x"], [5.0])
+    assert len(drawn_numbers(view.spec)) == len(X) + 3
