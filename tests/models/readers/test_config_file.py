@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runglass.models.configuration import flattened, yaml_value
 from runglass.models.errors import ReadError
 from runglass.models.progress import quiet
 from runglass.models.readers.base import Entry, Match, Source
-from runglass.models.readers.config_file import ConfigFileReader, flattened, run_folder, yaml_value
+from runglass.models.readers.config_file import ConfigFileReader, run_folder
 from runglass.models.tables import FolderConfig
 
 READER = ConfigFileReader()
