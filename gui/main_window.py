@@ -57,6 +57,7 @@ from .panes.mapper import ColumnMapperDialog
 from .panes.problems import ProblemsPane
 from .panes.runs import RunsPane
 from .panes.text_pattern import TextPatternDialog
+from .render.figure_view import FigureView
 from .settings import Settings
 from .tasks import TaskRunner
 from .theme import appearance, icon
@@ -101,9 +102,13 @@ class MainWindow(QMainWindow):
         self._build_tool_bar()
         self._build_status_bar()
         self._connect()
-        self.resize(1440, 900)
+        room = QGuiApplication.primaryScreen().availableGeometry().size()
+        self.resize(min(1600, room.width()), min(1000, room.height()))
         if settings.geometry is not None:
             self.restoreGeometry(settings.geometry)
+        side = min(max(self.width() // 5, 250), 320)
+        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [side - 20, side], Qt.Orientation.Horizontal)
+        self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
         if settings.docks is not None:
             self.restoreState(settings.docks, _LAYOUT_VERSION)
         self._on_workspace_changed(frozenset(f.name for f in dataclasses.fields(Session)), None)
@@ -158,8 +163,6 @@ class MainWindow(QMainWindow):
             self._docks[name] = dock
         self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [280, 320], Qt.Orientation.Horizontal)
-        self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
         self._docks["bottom"].hide()
 
     def _action(self, text: str, slot: Callable[[], object], *keys: str, name: str = "") -> QAction:
@@ -200,7 +203,7 @@ class MainWindow(QMainWindow):
         edit.addSeparator()
         self._keep = self._action("Keep only what is highlighted", self.workspace.keep_only_highlighted)
         edit.addAction(self._keep)
-        edit.addAction(self._action("Clear highlight", self.clear, "Esc"))
+        edit.addAction(self._action("Clear second cursor, then highlight", self.clear, "Esc"))
         edit.addAction(self._action("Clear filter", lambda: self.workspace.change(filter=EVERYTHING)))
         edit.addSeparator()
         edit.addAction(self._action("Map columns…", self.map_columns))
@@ -219,6 +222,8 @@ class MainWindow(QMainWindow):
         view.addAction(self._action("Log y", lambda: self._toggle_curves("log_y"), "L"))
         view.addAction(self._action("Log x", lambda: self._toggle_curves("log_x")))
         view.addAction(self._action("Pin the card", self.pin_current, "P"))
+        view.addAction(self._action("Pin a second cursor, or remove it", self._on_pointed(FigureView.toggle_pin), "C"))
+        view.addAction(self._action("Sort the table at the cursor", self._on_pointed(FigureView.sort_otherwise), "T"))
         view.addAction(self._action("Look for new data", self.feed.refresh, "F5"))
         self._follow = self._action("Follow files that grow", self.toggle_follow)
         self._follow.setCheckable(True)
@@ -429,6 +434,22 @@ class MainWindow(QMainWindow):
     def _on_figure(self, act: Callable[[Any], object]) -> Callable[[], object]:
         def acted() -> object:
             figure = self._figure()
+            return act(figure) if figure is not None else None
+
+        return acted
+
+    def _figures(self) -> list[FigureView]:
+        """Give the figures of all panes."""
+        contents = [self.area.content(key) for key in self.area.keys()]
+        cards = [card.view for content in contents if isinstance(content, CurvesPane) for card in content.cards]
+        views = [*cards, *(content.view for content in contents if isinstance(content, AnalysisPane))]
+        return [view.figure_view for view in views]
+
+    def _on_pointed(self, act: Callable[[FigureView], object]) -> Callable[[], object]:
+        """Give what acts on the figure under the mouse, else on that of the focused pane."""
+
+        def acted() -> object:
+            figure = next((one for one in self._figures() if one.is_pointed_at), None) or self._figure()
             return act(figure) if figure is not None else None
 
         return acted
@@ -768,7 +789,13 @@ class MainWindow(QMainWindow):
     # -- gestures -------------------------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Clear the highlight, or leave full screen."""
+        """Remove the second cursor, else clear the highlight, else leave full screen."""
+        pinned = [figure for figure in self._figures() if figure.is_pinned]
+        for figure in pinned:
+            if figure.is_pinned:  # a card's goes from all cards at once
+                figure.toggle_pin()
+        if pinned:
+            return
         if self.workspace.session.highlight is not None:
             self.workspace.highlight(None)
         elif self.isFullScreen():

@@ -23,7 +23,7 @@ class _TitleBar(QWidget):
         self._dock = dock
         self.label = ElidedLabel(dock.windowTitle(), parent=self)
         self.label.setProperty("role", "title")
-        self.note = ElidedLabel("", parent=self)
+        self.note = ElidedLabel("", self, mode=Qt.TextElideMode.ElideRight)
         self.note.setProperty("role", "muted")
         self.setProperty("role", "pane-title")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)

@@ -31,7 +31,7 @@ from .base import Answer, muted
 
 _FORMATS = ("pdf", "svg", "png", "eps")
 _PREVIEW_DPI = 144
-_SLOT = "export"
+_PREVIEW, _EXPORT = "export preview", "export"
 
 
 class ExportDialog(QDialog):
@@ -160,6 +160,12 @@ class ExportDialog(QDialog):
         self._title.toggled.connect(self._timer.start)
         self._on_style_changed()
 
+    def done(self, result: int) -> None:
+        """Close; a preview that is still being drawn is no longer wanted."""
+        self._timer.stop()
+        self._tasks.cancel(_PREVIEW)
+        super().done(result)
+
     def _row(self, *widgets: QWidget) -> QWidget:
         row = QWidget(self)
         layout = QHBoxLayout(row)
@@ -205,7 +211,7 @@ class ExportDialog(QDialog):
             progress(0, 0)
             return figure_bytes(figure, "png", style, dpi=_PREVIEW_DPI, title=title, height=height)
 
-        self._tasks.start(_SLOT, "Drawing the preview", work, self._on_preview, self._on_failure)
+        self._tasks.start(_PREVIEW, "Drawing the preview", work, self._on_preview, self._on_failure)
 
     def _on_preview(self, image: bytes) -> None:
         self._image = QImage.fromData(image)
@@ -246,7 +252,7 @@ class ExportDialog(QDialog):
             return
         self._export.setEnabled(False)
         self._said.setText("Exporting…")
-        self._tasks.start(_SLOT, "Exporting", self._export_work(name, formats), self._on_exported, self._on_failure)
+        self._tasks.start(_EXPORT, "Exporting", self._export_work(name, formats), self._on_exported, self._on_failure)
 
     def _export_work(self, name: str, formats: tuple[str, ...]) -> Callable[[CancellableProgress], tuple[Path, ...]]:
         answer, folder, style = self._answer, Path(self._folder.text()).expanduser(), self._style.currentData()

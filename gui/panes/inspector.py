@@ -28,16 +28,16 @@ _MOST_ROWS = 14
 
 
 def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
-    """Give estimates as a table one reads: name with its unit, value, interval or why there is none."""
+    """Give estimates as a table one reads: name, value, interval or why there is none, unit."""
     rows = []
     for name, estimate in estimates.items():
         if estimate.has_interval:
             interval = f"[{significant(estimate.low, 3)}, {significant(estimate.high, 3)}]"
         else:
             interval = estimate.why_no_interval
-        said = name.replace("_", " ") + (f" ({estimate.unit})" if estimate.unit else "")
-        rows.append({"": said, "estimate": significant(estimate.value, 3), "interval": interval})
-    return pd.DataFrame(rows, columns=["", "estimate", "interval"])
+        value = significant(estimate.value, 3)
+        rows.append({"": name.replace("_", " "), "estimate": value, "interval": interval, "unit": estimate.unit})
+    return pd.DataFrame(rows, columns=["", "estimate", "interval", "unit"])
 
 
 class Inspector(QScrollArea):
@@ -65,7 +65,7 @@ class Inspector(QScrollArea):
         self._where.editingFinished.connect(self._on_where_finished)
         self._form = OptionForm(self._choices, body)
         self._form.changed.connect(self._on_form_changed)
-        self._estimates = FrameTable(body, shrinks=True)
+        self._estimates = FrameTable(body)
         self._tables = QTabWidget(body)
         self._tables.setDocumentMode(True)
         self._notes = muted("", body)

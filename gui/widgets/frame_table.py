@@ -16,7 +16,6 @@ from ..theme import colour
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
 _LOOKED_AT = 100
-_NARROWEST = 48
 _WIDEST = 360
 _MOST_COPIED = 200_000
 _ROW_HEIGHT = 26
@@ -167,8 +166,6 @@ class FrameTable(QTableView):
     sorts_itself : bool
         Whether a click on a header sorts at once; otherwise only `sort_wanted` tells, for tables so long that sorting
         is work for another thread.
-    shrinks : bool
-        Whether columns give way until all fit, their texts cut; otherwise what does not fit scrolls.
 
     Signals
     -------
@@ -184,10 +181,9 @@ class FrameTable(QTableView):
     picked = Signal(object)
     activated_row = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None, *, sorts_itself: bool = True, shrinks: bool = False) -> None:
+    def __init__(self, parent: QWidget | None = None, *, sorts_itself: bool = True) -> None:
         super().__init__(parent)
         self._sorts_itself = sorts_itself
-        self._shrinks = shrinks
         self._sorted: tuple[int, bool] | None = None
         self._widths_by_hand = False
         self._fitting = False
@@ -317,24 +313,18 @@ class FrameTable(QTableView):
             self._natural_widths.append(min(width, _WIDEST))
 
     def _fit(self) -> None:
-        """Share out the room: what is left goes to all in proportion, what lacks scrolls or is taken from the widest."""
+        """Share out the room: what is left goes to all in proportion, what lacks scrolls."""
         header = self.horizontalHeader()
         shown = [place for place in range(len(self._natural_widths)) if not header.isSectionHidden(place)]
         if self._widths_by_hand or not shown:
             return
+        wanted = sum(self._natural_widths[place] for place in shown)
         room = self.viewport().width()
-        natural = {place: self._natural_widths[place] for place in shown}
-        if self._shrinks:
-            widest = max(natural.values())
-            while sum(natural.values()) > room and widest > _NARROWEST:
-                widest -= 1
-                natural = {place: min(width, widest) for place, width in natural.items()}
-        wanted = sum(natural.values())
         stretch = max(room / wanted, 1.0)
         self._fitting = True
         used = 0
         for place in shown:
-            width = int(natural[place] * stretch)
+            width = int(self._natural_widths[place] * stretch)
             used += width
             if place == shown[-1] and stretch > 1.0:
                 width += room - used
