@@ -30,6 +30,7 @@ FAMILIES: dict[str, re.Pattern[str]] = {
 EXCEPT_AT_FIRST = ("seed", "time", "host", "output")
 """What repeats of one configuration differ in."""
 
+_TOP = "(top folder)"
 _STATED = ("family", "seed", "params", "active_params", "tokens", "flops", "batch_tokens", "peak_lr")
 
 
@@ -106,6 +107,11 @@ def grouped_runs(store: RunStore, grouping: Grouping) -> RunGroups:
     first = pd.Series(places).drop_duplicates().index.to_numpy()
     shown = _told_apart(frame, first, differing) if grouping.everything_except else (differing or names)
     labels = [_label(frame, int(row), shown) for row in first]
+    sizes = np.bincount(places)
+    alone = frame["run"].iloc[first].str.rpartition("/")[2]
+    labels = [
+        name if label == _TOP and size == 1 else label for label, name, size in zip(labels, alone, sizes, strict=True)
+    ]
     return RunGroups(_distinct(labels), dict(zip(frame["run"], places.tolist(), strict=True)), tuple(differing))
 
 
@@ -119,42 +125,45 @@ def _codes(column: pd.Series) -> np.ndarray:
 
 
 def _told_apart(frame: pd.DataFrame, first: np.ndarray, columns: list[str]) -> list[str]:
-    """Give as few of the columns as tell the groups apart, those with the fewest values first."""
+    """Give as few of the columns as tell the groups apart: folders from the top, then what has the fewest values."""
     groups = frame.iloc[first]
     codes = {name: _codes(groups[name]) for name in columns}
-    # A column that says the same as another says nothing new (a folder named after the learning rate).
-    by_plainness = sorted(columns, key=lambda name: (name.startswith("path."), len(np.unique(codes[name]))))
+    paths = [name for name in columns if name.startswith("path.")]
+    others = [name for name in columns if name not in paths]
     together = np.zeros(len(groups), dtype=np.int64)
     kept: list[str] = []
     parts = 1
-    for name in by_plainness:
+    for name in [*paths, *sorted(others, key=lambda name: len(np.unique(codes[name])))]:
         finer = pd.factorize(together * (int(codes[name].max()) + 1) + codes[name])[0]
+        # A column that says the same as those before says nothing new (a learning rate the folder is named after).
         if int(finer.max()) + 1 > parts:
             together, parts = finer, int(finer.max()) + 1
             kept.append(name)
         if parts == len(groups):
             break
-    return [name for name in columns if name in kept]
+    return kept
 
 
 def _label(frame: pd.DataFrame, row: int, columns: list[str]) -> str:
+    """Name a group by its values; what it has no value for is only said where it has none at all."""
     if not columns:
         return "all runs"
-    parts = []
+    depth = str(frame["run"].iloc[row]).count("/") + 1
+    folders, parts, lacking = [], [], []
     for name in columns:
         value = frame[name].iloc[row]
         short = name.removeprefix("config.")
-        missing = value is None or (isinstance(value, float) and value != value)
-        if missing:
-            if not name.startswith("path."):
-                parts.append(f"no {short}")
-        elif isinstance(value, str):
-            parts.append(value)
+        if value is None or (isinstance(value, float) and value != value):
+            lacking.append(f"no {short}")
+        elif name.startswith("path."):
+            if int(name.removeprefix("path.")) < depth:
+                folders.append(str(value))
         else:
-            parts.append(f"{short}={cell_text(value)}")
-    if all(name.startswith("path.") for name in columns):
-        return "/".join(parts) or "(top folder)"
-    return " · ".join(parts)
+            parts.append(value if isinstance(value, str) else f"{short}={cell_text(value)}")
+    named = ["/".join(folders)] * bool(folders) + parts
+    if not named:
+        named = [text for text in lacking if not text.startswith("no path.")] or [_TOP]
+    return " · ".join(named)
 
 
 def _distinct(labels: list[str]) -> tuple[str, ...]:

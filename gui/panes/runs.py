@@ -148,7 +148,8 @@ class RunsFace:
         value = self.numbers.value(run, spec)
         if spec.how in ("at", "min", "max", "best") and np.isnan(value):
             return ""
-        return number_text(value, 5)
+        # Digits for which there is room in a narrow column.
+        return number_text(value, 5 if abs(value) >= 0.1 else 4 if abs(value) >= 1e-3 else 3)
 
     def help(self, node: int, column: int) -> str:
         """Give the whole key and how the run ended, or what a value is."""
@@ -752,7 +753,7 @@ class GroupingPopup(QFrame):
         self._list = QListWidget(self)
         self._list.setAccessibleName("Columns")
         self._list.setUniformItemSizes(True)
-        self._list.setMinimumSize(300, 240)
+        self._list.setMinimumSize(360, 260)
         self._list.itemChanged.connect(self._on_item_changed)
         self._none = QPushButton("No groups", self)
         self._none.clicked.connect(self._on_none_clicked)

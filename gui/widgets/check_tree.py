@@ -382,7 +382,7 @@ class CheckTree(QTreeView):
             title = header.fontMetrics().horizontalAdvance(
                 self.tree_model.headerData(column, Qt.Orientation.Horizontal)
             )
-            self._wide_columns.append(min(max(title + 20, metrics.horizontalAdvance("0.00000") + 14), 120))
+            self._wide_columns.append(min(max(title + 17, metrics.horizontalAdvance("0.00000") + 16), 120))
         self._share_room()
 
     def expanded_paths(self) -> set[str]:
@@ -498,7 +498,8 @@ class CheckTree(QTreeView):
     def _share_room(self) -> None:
         if len(self._wide_columns) != self.header().count() - 1:
             return
-        name = max(self.viewport().width() - sum(self._wide_columns), _NAME_WIDTH)
+        room = self.viewport().width()
+        name = max(room - sum(self._wide_columns), min(_NAME_WIDTH, int(room * 0.45)))
         self.header().resizeSection(0, name)
         for column, width in enumerate(self._wide_columns, start=1):
             self.header().resizeSection(column, width)
