@@ -17,7 +17,9 @@ from ..models.question import Analysis
 _BUILTIN = {
     "curve.seed-band": "curves.seed_band",
     "curve.smooth": "curves.smooth",
+    "ttt.time-to-target": "curves.time_to_target",
     "scaling.power-offset": "scaling.power_offset",
+    "rank.kendall": "ranking.kendall",
     "compat.flips": "compatibility.flips",
     "calibration.reliability": "calibration.reliability",
 }

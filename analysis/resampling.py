@@ -227,6 +227,12 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> Interval:
             return Interval(math.nan, math.nan)
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         return Interval(float(low), float(high))
-    empty = np.isnan(draws).all(axis=0)
-    lows, highs = np.nanquantile(np.where(empty, 0.0, draws), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Interval(np.where(empty, np.nan, lows), np.where(empty, np.nan, highs))
+    missing = np.isnan(draws)
+    ends = np.full((2, *draws.shape[1:]), np.nan)
+    whole = ~missing.any(axis=0)
+    # Leaving out NaN takes numpy one pass a column.
+    in_part = ~whole & ~missing.all(axis=0)
+    for columns, quantile in ((whole, np.quantile), (in_part, np.nanquantile)):
+        if columns.any():
+            ends[:, columns] = quantile(draws[:, columns], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Interval(ends[0], ends[1])

@@ -7,15 +7,17 @@ apart; of the rest one value is chosen or averaged over, and every choice is sai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..models.errors import AnalysisError, TooLittleData
+from ..models.figure import Clauses, Keys, Origin
 from ..models.recognition import is_lower_better
 from ..models.result import counted
+from ..models.selection import All, Clause, is_in
 from ..models.store import RunStore
 from .answers import present
 
@@ -39,6 +41,18 @@ class ScoreRows:
 
     frame: pd.DataFrame
     notes: tuple[str, ...]
+    versions: Mapping[str, Clause] = field(default_factory=dict)
+    """The clause of each model whose name here has its version behind it."""
+
+    def clause(self, model: str) -> Clause:
+        """Give the clause that holds for the rows of a model."""
+        return self.versions.get(model) or is_in("model", (model,))
+
+    def origin(self, models: Sequence[str]) -> Origin:
+        """Give what lies behind marks of some models, one element each."""
+        if self.versions:
+            return Clauses("scores", tuple(self.clause(model) for model in models))
+        return Keys("model", tuple(models))
 
     def of_task(self, task: str) -> pd.DataFrame:
         """Give the rows of one task."""
@@ -113,8 +127,9 @@ def chosen_scores(
         frame = _last_steps(frame, apart, notes)
     if frame.empty:
         raise TooLittleData(needs="scores", found="none that are kept")
+    names, versions = _names(frame, apart)
     frame = frame.assign(
-        model=_names(frame, apart),
+        model=names,
         task=frame["task"].astype(object),
         metric=frame["metric"].astype(object) if "metric" in frame.columns else "",
     )
@@ -127,7 +142,7 @@ def chosen_scores(
     key = [*dict.fromkeys(["model", "task", *apart])]
     if "metric" not in key and metric:
         notes.append(f"Metric: {metric}.")
-    return ScoreRows(_averaged(frame, key, notes), tuple(notes))
+    return ScoreRows(_averaged(frame, key, notes), tuple(notes), versions)
 
 
 def _only(frame: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
@@ -175,16 +190,24 @@ def _last_steps(frame: pd.DataFrame, apart: Sequence[str], notes: list[str]) -> 
     return kept
 
 
-def _names(frame: pd.DataFrame, apart: Sequence[str]) -> pd.Series:
-    """Give the name of each model; with its version, where versions are different models rather than checkpoints."""
+def _names(frame: pd.DataFrame, apart: Sequence[str]) -> tuple[pd.Series, dict[str, Clause]]:
+    """Give the name of each model; with its version, and the clause of each such name, where versions are different
+    models rather than checkpoints.
+    """
     names = frame["model"].astype(object)
     if "version" in apart or not present(frame, ["version"]):
-        return names
+        return names, {}
     key = present(frame, dict.fromkeys(["model", "task", "metric", "seed", "step", *apart]))
     versions = frame.groupby(key, observed=True, sort=False, dropna=False)["version"].nunique()
     if versions.empty or versions.max() <= 1:
-        return names
-    return names.astype(str) + " " + frame["version"].astype(object).where(frame["version"].notna(), "").astype(str)
+        return names, {}
+    shown = frame["version"].astype(object).where(frame["version"].notna(), "").astype(str)
+    joined = (names.astype(str) + " " + shown).str.strip()
+    clauses: dict[str, Clause] = {}
+    for name, model, version in dict.fromkeys(zip(joined, names, shown, strict=True)):
+        own = is_in("model", (model,))
+        clauses[name] = All((own, is_in("version", (version,)))) if version else own
+    return joined, clauses
 
 
 def _signs(frame: pd.DataFrame, better: Better) -> tuple[np.ndarray, list[str]]:

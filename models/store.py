@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -129,7 +130,7 @@ class RunStore:
         if all(sources.get(source) is rows for source, rows in self.sources.items()) and len(sources) == len(
             self.sources
         ):
-            self._lend(grown, "_tables", "_mapped", "untyped", "table_problems")
+            self._lend(grown, "_tables", "_mapped", "_checked", "untyped")
         return grown
 
     def config(self, run: Run) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class RunStore:
     def keeping(self, clause: Clause) -> RunStore:
         """Give a store narrowed to `clause`: only what it holds for enters computation."""
         kept = replace(self, filter=both(self.filter, clause))
-        self._lend(kept, "_tables", "_mapped", "untyped", "table_problems", "_all_runs")
+        self._lend(kept, "_tables", "_mapped", "_checked", "untyped", "_all_runs")
         return kept
 
     def _lend(self, other: RunStore, *names: str) -> None:
@@ -241,17 +242,10 @@ class RunStore:
         """Sources whose rows belong to no canonical table until a column is mapped."""
         return tuple(rows for rows, schema, _ in self._mapped if schema is None)
 
-    @cached_property
+    @property
     def table_problems(self) -> tuple[Problem, ...]:
         """Sources whose rows do not fit the table they belong to, and why."""
-        problems = []
-        for rows, schema, frame in self._mapped:
-            if schema is not None:
-                try:
-                    schema.check(_naming_runs(rows, frame) if schema is RUNS else frame)
-                except SchemaError as error:
-                    problems.append(Problem(rows.source, rows.reader, str(error)))
-        return tuple(problems)
+        return self._checked[1]
 
     def check_filter(self) -> None:
         """Find out whether the filter can be applied to what is open.
@@ -301,15 +295,41 @@ class RunStore:
         return cache[schema.name]
 
     def _parts(self, schema: Schema) -> list[pd.DataFrame]:
-        parts = []
-        for rows, own, frame in self._mapped:
-            if own is schema:
-                try:
-                    part = schema.check(frame)
-                except SchemaError:
-                    continue  # said in table_problems; the other sources go on
-                parts.append(part if "source" in part.columns else part.assign(source=rows.source))
-        return parts
+        return self._checked[0].get(schema.name, [])
+
+    @cached_property
+    def _checked(self) -> tuple[dict[str, list[pd.DataFrame]], tuple[Problem, ...]]:
+        """Rows of sources that fit their tables, by table, and what the others lack.
+
+        Neighbouring sources of one reader with the same columns are checked as one: a folder may hold a thousand small
+        files, and checking takes about as long for one of them as for all.
+        """
+        parts: dict[str, list[pd.DataFrame]] = {}
+        problems: list[Problem] = []
+        waiting = [
+            (rows, schema, _naming_runs(rows, frame) if schema is RUNS else frame)
+            for rows, schema, frame in self._mapped
+            if schema is not None
+        ]
+
+        def kind(one: tuple[TableRows, Schema, pd.DataFrame]) -> tuple[object, ...]:
+            return one[1].name, one[0].reader, tuple(one[2].columns)
+
+        def check(members: list[tuple[TableRows, Schema, pd.DataFrame]]) -> None:
+            schema = members[0][1]
+            try:
+                parts.setdefault(schema.name, []).append(schema.check(_with_sources(members)))
+            except SchemaError as error:
+                if len(members) == 1:
+                    rows = members[0][0]
+                    problems.append(Problem(rows.source, rows.reader, str(error)))
+                    return
+                for one in members:
+                    check([one])
+
+        for _, alike in groupby(waiting, kind):
+            check(list(alike))
+        return parts, tuple(problems)
 
     @cached_property
     def _all_runs(self) -> pd.DataFrame:
@@ -320,13 +340,7 @@ class RunStore:
             if records:
                 frame = column_map.applied(frame)
         parts = [RUNS.check(frame)] if records else []
-        for rows, schema, table in self._mapped:
-            if schema is RUNS:
-                try:
-                    part = RUNS.check(_naming_runs(rows, table))
-                except SchemaError:
-                    continue
-                parts.append(part if "source" in part.columns else part.assign(source=rows.source))
+        parts += self._parts(RUNS)
         return _joined(RUNS, parts)
 
     def _scalars(self) -> pd.DataFrame:
@@ -358,6 +372,18 @@ class RunStore:
         own = set(self._all_runs.columns) if table == RUNS.name else set(self.columns(table))
         by_run = set(self._all_runs.columns) if "run" in own else set()
         return tuple(c for c in conjuncts(self.filter) if c.columns <= own or c.columns <= by_run)
+
+
+def _with_sources(members: list[tuple[TableRows, Schema, pd.DataFrame]]) -> pd.DataFrame:
+    """Give the rows of several sources as one frame, with the source of each row where it has none of its own."""
+    frames = [frame for _, _, frame in members]
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    if "source" in frame.columns:
+        return frame
+    if len(members) == 1:
+        return frame.assign(source=members[0][0].source)
+    sources = np.array([rows.source for rows, _, _ in members], dtype=object)
+    return frame.assign(source=np.repeat(sources, [len(one) for one in frames]))
 
 
 def _repeated(names: list[str], lengths: list[int]) -> pd.Categorical:

@@ -212,8 +212,8 @@ def _draw_cells(page: Page, axes: Axes, mark: Cells, depth: float) -> None:
         np.ma.masked_invalid(mark.values),
         cmap=colours,
         norm=norm,
-        edgecolors="white" if mark.values.size <= 2500 else "none",
-        linewidth=0.6 if mark.values.size <= 2500 else 0,
+        edgecolors="white" if mark.values.size <= 400 else "none",
+        linewidth=0.6 if mark.values.size <= 400 else 0,
         zorder=depth,
         rasterized=mark.values.size > MANY_POINTS,
     )

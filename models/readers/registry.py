@@ -15,6 +15,7 @@ _BUILTIN = (
     "hf_trainer.HuggingFaceTrainerReader",
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
+    "lm_eval.LmEvalReader",
     "csv_log.CsvLogReader",
     "json_lines.JsonLinesReader",
     "table_file.TableFileReader",

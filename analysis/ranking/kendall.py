@@ -1,0 +1,656 @@
+"""``rank.kendall``: does a benchmark rank models the same way each time: over checkpoints, seeds, subsets, prompts?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from ...models.engine import LOCAL, Engine
+from ...models.errors import AnalysisError, TooLittleData
+from ...models.figure import Axis, Band, Cells, Clauses, FigureSpec, Line, Mark, Panel, Points, Rule
+from ...models.progress import Progress, quiet
+from ...models.question import Analysis, Need, Question, option
+from ...models.result import Estimate, Result, counted, significant, with_interval
+from ...models.selection import All, Clause, is_in
+from ...models.store import RunStore
+from ..answers import present
+from ..rank_correlation import (
+    FEWEST,
+    Concordance,
+    PairOrders,
+    average_linkage_order,
+    correlation_intervals,
+    interval_method,
+    kendall_w,
+    midranks,
+    why_no_interval,
+)
+from ..resampling import DRAWS, percentile_interval, t_interval
+from ..score_marks import bump_panel, interval_rows, short_number
+from ..score_table import Grid, ScoreRows, chosen_scores, grid_of, redrawn_ranks
+
+_TELL_APART = ("step", "seed", "fewshot", "split", "metric", "version")
+"""Columns whose values may rank the same models, the most telling first."""
+_MOST_ROWS = 24
+_MOST_ESTIMATES = 400
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskStability:
+    """How one task ranks the same models under each condition.
+
+    Attributes
+    ----------
+    models : tuple of str
+        Those that have a score under every condition.
+    conditions : tuple
+        Checkpoints, seeds or other values of the column asked about, in order.
+    reference : int
+        Number of the condition the others are compared with; -1 where each is compared with all others.
+    good : ndarray, shape (models, conditions)
+        Scores, higher better.
+    ranks, rank_low, rank_high : ndarray, shape (models, conditions)
+        1 the best; the interval where standard errors are known.
+    tau, low, high : ndarray, shape (conditions,)
+        tau-b with the reference and its interval; NaN for the reference itself.
+    previous : ndarray, shape (conditions,)
+        tau-b with the condition before; NaN for the first.
+    matrix : ndarray, shape (conditions, conditions)
+        tau-b between conditions.
+    mean : Estimate
+        Mean of `tau`.
+    w : Estimate
+        Kendall's W of all conditions.
+    monotonicity : ndarray, shape (models,)
+        tau-b of step with score in one model; empty where conditions have no order.
+    monotonic : Estimate
+        Mean of `monotonicity`.
+    """
+
+    task: str
+    models: tuple[str, ...]
+    conditions: tuple[Any, ...]
+    reference: int
+    good: np.ndarray
+    ranks: np.ndarray
+    rank_low: np.ndarray
+    rank_high: np.ndarray
+    tau: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    previous: np.ndarray
+    matrix: np.ndarray
+    mean: Estimate
+    w: Estimate
+    monotonicity: np.ndarray
+    monotonic: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankStability(Result):
+    """Rankings of models under several conditions.
+
+    Attributes
+    ----------
+    tasks : tuple of TaskStability
+        In the order of the table.
+    over : str
+        The column that tells conditions apart.
+    ordered : bool
+        Whether conditions have an order (steps).
+    unit : str
+        What was resampled.
+    scores : ScoreRows
+        What was ranked, for the rows behind marks.
+    """
+
+    tasks: tuple[TaskStability, ...]
+    over: str
+    ordered: bool
+    unit: str
+    scores: ScoreRows
+
+    def summary(self) -> str:
+        """Give the answer in one sentence."""
+        with_what = _with_what(self.tasks[0], self.over)
+        if len(self.tasks) == 1:
+            one = self.tasks[0]
+            said = with_interval(one.mean.value, one.mean.low, one.mean.high)
+            mono = f"; monotonicity {significant(one.monotonic.value, 2)}" if self.ordered else ""
+            return (
+                f"{one.task}: the ranking of {len(one.models)} models agrees with {with_what} with a mean tau-b of {said} "
+                f"over {counted(len(one.conditions), self.over)}{mono}."
+            )
+        means = np.array([one.mean.value for one in self.tasks])
+        if np.isnan(means).all():
+            return f"No ranking of {len(self.tasks)} tasks is defined."
+        best, worst = self.tasks[int(np.nanargmax(means))], self.tasks[int(np.nanargmin(means))]
+        return (
+            f"Of {len(self.tasks)} tasks, {best.task} ranks models most stably (mean tau-b with {with_what} "
+            f"{significant(best.mean.value, 2)}) and {worst.task} least ({significant(worst.mean.value, 2)})."
+        )
+
+
+def _with_what(one: TaskStability, over: str) -> str:
+    if one.reference < 0:
+        return f"that of every other {over}"
+    return f"that at {over} {short_number(one.conditions[one.reference])}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KendallQuestion(Question):
+    """Does this benchmark rank models the same way each time?"""
+
+    needs: ClassVar = (Need("scores"),)
+
+    over: str = option(
+        "", help="column that tells rankings apart: step, seed, prompt ...; decided by the data if empty",
+        choices="columns of scores",
+    )  # fmt: skip
+    task: str = option("", help="only this task; all of them if empty", choices="scores.task")
+    metric: str = option("", help="metric; the first of each task if empty", choices="scores.metric")
+    split: str = option("", help="split; the most frequent if empty", choices="scores.split")
+    reference: str = option(
+        "", help="value the others are compared with; the last step, or every other value, if empty"
+    )
+    from_step: float | None = option(None, help="least step that counts", unit="steps", low=0)
+    better: Literal["as stated", "higher", "lower"] = option("as stated", help="direction of the scores")
+    unit: Literal["models", "items"] = option(
+        "models", help="what the intervals of tau-b are over; items needs standard errors"
+    )
+    level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
+    draws: int = option(DRAWS, help="resamples of the bootstrap", low=100, high=100_000, advanced=True)
+    seed: int = option(0, help="seed of the bootstrap", low=0, advanced=True)
+
+    def resolved(self, store: RunStore) -> Self:
+        """Fill in the column that tells rankings apart."""
+        if self.over or not store.has_rows("scores"):
+            return self
+        frame = store.rows("scores")
+        several = [name for name in present(frame, _TELL_APART) if frame[name].nunique() > 1]
+        return replace(self, over=several[0]) if several else self
+
+    def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> RankStability:
+        """Rank, correlate, resample."""
+        asked = self.resolved(store)
+        if not asked.over:
+            raise TooLittleData(
+                needs="scores of the same models at several steps, seeds, splits or versions",
+                found="one each",
+                remedy="Open more checkpoints, or name the column that tells rankings apart (over).",
+            )
+        scores = chosen_scores(
+            store, apart=(asked.over,), task=asked.task, metric=asked.metric, split=asked.split, better=asked.better,
+            from_step=asked.from_step,
+        )  # fmt: skip
+        ordered = asked.over != "seed" and pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype)
+        grids, left_out = {}, []
+        for task, rows in scores.frame.groupby("task", sort=False):
+            kept = _kept(grid_of(rows, "model", asked.over), asked, ordered=ordered)
+            if kept is None:
+                left_out.append(str(task))
+            else:
+                grids[str(task)] = kept
+        if not grids:
+            raise TooLittleData(
+                needs=f"at least {FEWEST} models with scores under the same 2 values of {asked.over}",
+                found=f"none on {', '.join(left_out[:3])}",
+                remedy="Another column may tell rankings apart (over), or a filter may keep too little.",
+            )
+        tasks = []
+        for number, (name, (grid, reference)) in enumerate(grids.items()):
+            progress(number, len(grids), name)
+            tasks.append(_stability(name, grid, reference, asked, ordered, len(grids) == 1, engine))
+        tasks.sort(key=lambda one: -one.mean.value if math.isfinite(one.mean.value) else math.inf)
+        return RankStability(
+            tasks=tuple(tasks),
+            over=asked.over,
+            ordered=ordered,
+            unit=asked.unit,
+            scores=scores,
+            estimates=_estimates(tasks, asked),
+            tables=_tables(tasks, asked.over, ordered),
+            notes=_notes(tasks, left_out, scores, asked, ordered),
+        )
+
+
+def _kept(grid: Grid, asked: KendallQuestion, *, ordered: bool) -> tuple[Grid, int] | None:
+    """Give the models present under every condition that is kept, and the number of the reference (-1 for none).
+
+    Conditions under which fewer than half of the models of the reference have a score are left out first, so that one sparse
+    checkpoint does not cost most models.
+    """
+    present_at = ~np.isnan(grid.good)
+    sizes = present_at.sum(axis=0)
+    names = [short_number(value) for value in grid.columns]
+    if asked.reference:
+        wanted = [i for i, value in enumerate(grid.columns) if asked.reference in (names[i], str(value), f"{value:g}")
+                  ] if ordered else [i for i, value in enumerate(grid.columns) if str(value) == asked.reference]  # fmt: skip
+        if not wanted:
+            raise AnalysisError(
+                f"There is no {asked.over} {asked.reference!r} to compare with.",
+                remedy=f"There are {', '.join(names[:12])}.",
+            )
+        reference = wanted[0]
+    else:
+        reference = int(np.flatnonzero(sizes == sizes.max())[-1])
+    rows = present_at[:, reference]
+    in_common = (present_at & rows[:, None]).sum(axis=0)
+    columns = np.flatnonzero(in_common * 2 >= rows.sum())
+    kept = grid.keeping(rows, columns).complete_rows()
+    if len(kept.rows) < FEWEST or len(kept.columns) < 2:
+        return None
+    number = int(np.flatnonzero(columns == reference)[0])
+    return kept, number if ordered or asked.reference else -1
+
+
+def _taus(orders: PairOrders, reference: int, counts: np.ndarray) -> np.ndarray:
+    """Give tau-b of each condition with the reference, and behind them their mean, shape (draws, conditions + 1)."""
+    if reference >= 0:
+        taus = orders.against_in_draws(reference, counts)
+        taus[:, reference] = np.nan
+    else:
+        matrices = orders.matrices_in_draws(counts)
+        k = matrices.shape[1]
+        matrices[:, np.arange(k), np.arange(k)] = np.nan
+        taus = _mean(matrices, axis=2)
+    return np.concatenate([taus, _mean(taus, axis=1)[:, None]], axis=1)
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Give means over what is not NaN; NaN where everything is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: np.ndarray = np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
+    return means
+
+
+def _redrawn(grid: Grid, reference: int, draws: int, seed: int) -> np.ndarray:
+    """Give what `_taus` gives, with every score redrawn from a Gaussian of its standard error instead."""
+    generator = np.random.default_rng(seed)
+    good, errors = grid.good, np.nan_to_num(grid.values["stderr"])
+    n, k = good.shape
+    first, second = np.triu_indices(n, 1)
+    drawn = []
+    for start in range(0, draws, 100):
+        size = min(100, draws - start)
+        values = good + errors * generator.standard_normal((size, n, k))
+        signs = np.sign(values[:, first] - values[:, second])
+        if reference >= 0:
+            taus = (signs * signs[:, :, [reference]]).mean(axis=1)
+            taus[:, reference] = np.nan
+        else:
+            matrices = np.swapaxes(signs, 1, 2) @ signs / len(first)
+            matrices[:, np.arange(k), np.arange(k)] = np.nan
+            taus = _mean(matrices, axis=2)
+        drawn.append(np.concatenate([taus, _mean(taus, axis=1)[:, None]], axis=1))
+    return np.concatenate(drawn)
+
+
+def _stability(
+    name: str, grid: Grid, reference: int, asked: KendallQuestion, ordered: bool, alone: bool, engine: Engine
+) -> TaskStability:
+    """Give the stability of one task; where it stands `alone`, with intervals of ranks."""
+    n, k = grid.good.shape
+    orders = PairOrders.of(grid.good)
+    whole = _taus(orders, reference, np.ones((1, n), dtype=np.int64))[0]
+    has_errors = bool(np.isfinite(grid.values["stderr"]).all())
+    if asked.unit == "items":
+        if not has_errors:
+            raise AnalysisError(
+                f"Scores of {name} have no standard errors, so items cannot be resampled.",
+                remedy="Choose unit models, or give a column stderr.",
+            )
+        spread = percentile_interval(_redrawn(grid, reference, asked.draws, asked.seed), asked.level)
+        w_low, w_high = math.nan, math.nan
+    else:
+        settings = {"draws": asked.draws, "seed": asked.seed, "engine": engine}
+        spread = correlation_intervals(partial(_taus, orders, reference), n, asked.level, **settings)  # type: ignore[arg-type]
+        concordance = Concordance.of(grid.good)
+        drawn_w = correlation_intervals(partial(_w, concordance), n, asked.level, **settings)  # type: ignore[arg-type]
+        w_low, w_high = np.clip([drawn_w.low, drawn_w.high], 0, 1)[:, 0].tolist()
+    low, high = np.asarray(spread.low), np.asarray(spread.high)
+    matrix = orders.matrix()
+    ranks = midranks(grid.good)
+    rank_low = rank_high = np.full((n, k), np.nan)
+    if has_errors and alone:
+        rank_low, rank_high = _rank_interval(grid, asked)
+    monotonicity = np.empty(0)
+    monotonic = Estimate(math.nan, why_no_interval="conditions have no order")
+    if ordered:
+        steps = np.array(grid.columns, dtype=float)
+        monotonicity = PairOrders.of(np.column_stack([steps, grid.good.T])).against(0)[1:]
+        known = monotonicity[~np.isnan(monotonicity)]
+        mean = float(known.mean()) if len(known) else math.nan
+        ends = t_interval(known, asked.level)
+        why = "" if len(known) > 1 else "fewer than 2 models"
+        low_end, high_end = np.clip([ends.low, ends.high], -1, 1).tolist()
+        monotonic = Estimate(mean, low_end, high_end, asked.level, "mean over models", why)
+    return TaskStability(
+        task=name,
+        models=grid.rows,
+        conditions=grid.columns,
+        reference=reference,
+        good=grid.good,
+        ranks=ranks,
+        rank_low=rank_low,
+        rank_high=rank_high,
+        tau=whole[:-1],
+        low=low[:-1],
+        high=high[:-1],
+        previous=np.concatenate([[np.nan], matrix[np.arange(1, k), np.arange(k - 1)]]),
+        matrix=matrix,
+        mean=_estimate(float(whole[-1]), float(low[-1]), float(high[-1]), n, asked),
+        w=_estimate(kendall_w(grid.good), w_low, w_high, n, asked),
+        monotonicity=monotonicity,
+        monotonic=monotonic,
+    )
+
+
+def _w(concordance: Concordance, counts: np.ndarray) -> np.ndarray:
+    return concordance.in_draws(counts)[:, None]
+
+
+def _rank_interval(grid: Grid, asked: KendallQuestion) -> tuple[np.ndarray, np.ndarray]:
+    """Give the interval of each rank when scores are redrawn from their standard errors."""
+    lows, highs = [], []
+    for j in range(len(grid.columns)):
+        drawn = redrawn_ranks(grid.good[:, j], grid.values["stderr"][:, j], min(asked.draws, 1000), asked.seed + j)
+        ends = np.quantile(drawn, [(1 - asked.level) / 2, (1 + asked.level) / 2], axis=0, method="nearest")
+        lows.append(ends[0])
+        highs.append(ends[1])
+    return np.stack(lows, axis=1), np.stack(highs, axis=1)
+
+
+def _estimate(value: float, low: float, high: float, n: int, asked: KendallQuestion) -> Estimate:
+    why = "" if math.isfinite(low) else why_no_interval(n, value) if asked.unit == "models" else "not over items"
+    return Estimate(value, low, high, asked.level, why_no_interval=why)
+
+
+def _estimates(tasks: Sequence[TaskStability], asked: KendallQuestion) -> dict[str, Estimate]:
+    estimates = {}
+    single = len(tasks) == 1
+    detailed = sum(len(one.conditions) for one in tasks) <= _MOST_ESTIMATES
+    for one in tasks:
+        start = "" if single else f"{one.task}/"
+        estimates[f"{start}mean_tau_b"] = one.mean
+        estimates[f"{start}kendall_w"] = one.w
+        if len(one.monotonicity):
+            estimates[f"{start}monotonicity"] = one.monotonic
+        if not detailed:
+            continue
+        for place, condition in enumerate(one.conditions):
+            if place != one.reference:
+                estimates[f"{start}tau_b/{_key(condition)}"] = _estimate(
+                    float(one.tau[place]), float(one.low[place]), float(one.high[place]), len(one.models), asked
+                )
+        if single:
+            for model, value in zip(one.models, one.monotonicity, strict=False):
+                estimates[f"monotonicity/{model}"] = Estimate(
+                    float(value), why_no_interval="checkpoints of one run depend on one another"
+                )
+    return estimates
+
+
+def _key(condition: Any) -> str:
+    return f"{condition:.12g}" if isinstance(condition, float) else str(condition)
+
+
+def _tables(tasks: Sequence[TaskStability], over: str, ordered: bool) -> dict[str, pd.DataFrame]:
+    by_task, by_condition, ranks = [], [], []
+    for one in tasks:
+        row = {"task": one.task, "models": len(one.models), "conditions": len(one.conditions)}
+        row |= {"mean_tau_b": one.mean.value, "low": one.mean.low, "high": one.mean.high, "kendall_w": one.w.value}
+        if ordered:
+            row |= {"monotonicity": one.monotonic.value, "monotonicity_low": one.monotonic.low,
+                    "monotonicity_high": one.monotonic.high}  # fmt: skip
+        by_task.append(row)
+        for place, condition in enumerate(one.conditions):
+            by_condition.append(
+                {
+                    "task": one.task, over: condition, "tau_b": one.tau[place], "low": one.low[place],
+                    "high": one.high[place], "n": len(one.models), "tau_b_previous": one.previous[place],
+                    "is_reference": place == one.reference,
+                }
+            )  # fmt: skip
+        # A list of ranks is given with its intervals or not at all.
+        for i, model in enumerate(one.models if len(tasks) == 1 else ()):
+            for place, condition in enumerate(one.conditions):
+                ranks.append(
+                    {
+                        "task": one.task, "model": model, over: condition, "score": abs(one.good[i, place]),
+                        "rank": one.ranks[i, place], "rank_low": one.rank_low[i, place],
+                        "rank_high": one.rank_high[i, place],
+                    }
+                )  # fmt: skip
+    tables = {"tasks": pd.DataFrame(by_task), "tau": pd.DataFrame(by_condition)}
+    return tables | ({"ranks": pd.DataFrame(ranks)} if ranks else {})
+
+
+def _notes(
+    tasks: Sequence[TaskStability], left_out: list[str], scores: ScoreRows, asked: KendallQuestion, ordered: bool
+) -> tuple[str, ...]:
+    sizes = [len(one.models) for one in tasks]
+    n = f"{min(sizes)}" if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    level = f"{100 * asked.level:g} %"
+    if asked.unit == "models":
+        how = " or ".join(dict.fromkeys(interval_method(size) for size in sorted(sizes)))
+        notes = [
+            f"Unit: the model, n = {n}. Intervals of tau-b and W, {level}: {how}"
+            + (f", {asked.draws} draws, seed {asked.seed}." if max(sizes) >= 10 else ".")
+        ]
+    else:
+        notes = [
+            f"Unit: the item, n = {n} models. Scores are redrawn from Gaussians of their standard errors ({level}, "
+            f"{asked.draws} draws, seed {asked.seed}). What was observed holds such noise already, so these intervals lie "
+            f"lower than the tau-b of the true scores."
+        ]
+    every = len(scores.frame["model"].unique())
+    if min(sizes) < every:
+        notes.append(f"Only models with a score under every condition are ranked: {n} of {every}.")
+    if tasks[0].reference >= 0:
+        notes.append(f"tau-b is with {_with_what(tasks[0], asked.over)}; with the one before it stands beside.")
+    else:
+        notes.append(f"tau-b of a {asked.over} is its mean with every other.")
+    if ordered:
+        notes.append(
+            "Monotonicity: tau-b of step with score in one model, mean over models with Student's t. Checkpoints of one run "
+            "depend on one another, so tau-b within a run has no p-value. It says nothing about telling models apart."
+        )
+    if len(tasks) > 1:
+        notes.append("Ranks and their intervals are shown for one task at a time.")
+    elif np.isfinite(tasks[0].rank_low).all():
+        notes.append(f"Intervals of ranks, {level}: scores redrawn from their standard errors; unit: the item.")
+    else:
+        notes.append("Ranks have no interval of their own: the scores have no standard errors.")
+    if left_out:
+        notes.append(
+            f"{counted(len(left_out), 'task')} left out, too few models in common: {', '.join(left_out[:4])}"
+            + (" ..." if len(left_out) > 4 else ".")
+        )
+    return (*notes, *scores.notes)
+
+
+def figure(question: KendallQuestion, result: RankStability) -> FigureSpec:
+    """Draw one task as tau-b, ranks and their agreement; several as a heat map over conditions and their monotonicity."""
+    panels = _one_task(question, result) if len(result.tasks) == 1 else _many_tasks(question, result)
+    level = f"{100 * question.level:g} %"
+    sizes = sorted({len(one.models) for one in result.tasks})
+    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    title = result.tasks[0].task if len(result.tasks) == 1 else "Rank stability"
+    subtitle = f"tau-b with {_with_what(result.tasks[0], result.over)}, n = {n} models"
+    if len(result.tasks) == 1:
+        subtitle += f"; {'band' if result.ordered else 'bars'}: {level} over {result.unit}"
+    return FigureSpec(
+        title=title,
+        subtitle=subtitle,
+        panels=panels,
+        columns=2,
+        caption=f"{result.summary()} {result.notes[0]}",
+    )
+
+
+def _one_task(question: KendallQuestion, result: RankStability) -> tuple[Panel, ...]:
+    one = result.tasks[0]
+    names = tuple(short_number(value) for value in one.conditions)
+    x = np.arange(len(names), dtype=float)
+    level = f"{100 * question.level:g} %"
+    clauses = tuple(_of_condition(result, one, place) for place in range(len(names)))
+    behind = Clauses("scores", clauses)
+    notes = tuple(
+        f"{result.over} {name}: tau-b {with_interval(t, a, b)}"
+        for name, t, a, b in zip(names, one.tau.tolist(), one.low.tolist(), one.high.tolist(), strict=True)
+    )
+    with_what = "the reference" if one.reference >= 0 else "the others"
+    marks: list[Mark] = [Rule(key="one", axis="y", at=1.0, dash="dotted")]
+    if np.isfinite(one.low).any() and result.ordered:
+        marks.append(Band(key="band", x=x, low=one.low, high=one.high, label=f"{level} over {result.unit}"))
+    if result.ordered:
+        marks.append(Line(key="tau", x=x, y=one.tau, width=2.0, label=f"with {_with_what(one, result.over)}"))
+        marks.append(Line(key="previous", x=x, y=one.previous, hue="c1", dash="dashed", label="with the one before"))
+        marks.append(Points(key="points", x=x, y=one.tau, origin=behind, notes=notes))
+    else:
+        label = f"with {with_what}, {level} over {result.unit}"
+        marks.append(Points(key="points", x=x, y=one.tau, low=one.low, high=one.high, size=6.0, label=label,
+                            origin=behind, notes=notes))  # fmt: skip
+    shown = np.concatenate([one.tau, one.low, one.previous if result.ordered else []])
+    floor = float(np.nanmin(shown)) if np.isfinite(shown).any() else 0.0
+    origins = [result.scores.origin((model,)) for model in one.models]
+    order = np.argsort(one.ranks[:, -1], kind="stable")
+    bump = bump_panel(
+        [one.models[i] for i in order], names, one.ranks[order], one.rank_low[order], one.rank_high[order],
+        x_label=result.over, origins=[origins[i] for i in order], title="Ranks", height=2.0,
+    )  # fmt: skip
+    tau = Panel(
+        key="tau",
+        x=replace(bump.x, label=""),
+        y=Axis(label="tau-b", low=min(0.0, math.floor(10 * floor) / 10), high=1.05),
+        marks=tuple(marks),
+        title="Agreement",
+        height=0.8,
+    )
+    places = np.arange(len(names)) if result.ordered else average_linkage_order(1 - one.matrix)
+    heat = _heat_map(result, one, places, names)
+    return tau, replace(bump, shares_x_with="tau"), heat
+
+
+def _of_condition(result: RankStability, one: TaskStability, *places: int) -> Clause:
+    values = [one.conditions[place] for place in places]
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return All((is_in("task", (one.task,)), is_in(result.over, plain)))
+
+
+def _heat_map(result: RankStability, one: TaskStability, places: np.ndarray, names: tuple[str, ...]) -> Panel:
+    matrix = one.matrix[np.ix_(places, places)]
+    shown = tuple(names[i] for i in places)
+    few = len(places) <= 12
+    texts = tuple(tuple("" if np.isnan(v) else f"{v:.2f}" for v in row) for row in matrix.tolist()) if few else ()
+    behind = tuple(_of_condition(result, one, int(a), int(b)) for a in places for b in places)
+    least = float(np.nanmin(matrix)) if np.isfinite(matrix).any() else 0.0
+    cells = Cells(
+        key="matrix", values=matrix, rows=shown, columns=shown, texts=texts, low=min(0.0, least), high=1.0,
+        label="tau-b", origin=Clauses("scores", behind),
+    )  # fmt: skip
+    return Panel(
+        key="heat",
+        x=Axis(label=result.over, scale="category", names=shown),
+        y=Axis(label=result.over, scale="category", names=shown, inverted=True),
+        marks=(cells,),
+        title=f"tau-b between {result.over}s",
+        square=True,
+        height=2.8,
+    )
+
+
+def _many_tasks(question: KendallQuestion, result: RankStability) -> tuple[Panel, ...]:
+    tasks = result.tasks[:_MOST_ROWS]
+    if len(result.tasks) > _MOST_ROWS:  # the most and the least stable tell more than the middle
+        tasks = (*result.tasks[: _MOST_ROWS // 2], *result.tasks[-_MOST_ROWS // 2 :])
+    references = {one.conditions[one.reference] for one in tasks if one.reference >= 0}
+    keys = {condition for one in tasks for condition in one.conditions}
+    keys -= references if len(references) == 1 else set()
+    conditions = sorted(keys) if result.ordered else sorted(keys, key=str)
+    at = {condition: place for place, condition in enumerate(conditions)}
+    values = np.full((len(tasks), len(conditions)), np.nan)
+    clauses: list[Clause] = []
+    for row, one in enumerate(tasks):
+        for place, condition in enumerate(one.conditions):
+            if condition in at:
+                values[row, at[condition]] = one.tau[place]
+        clauses += [
+            All((is_in("task", (one.task,)), is_in(result.over, (c.item() if isinstance(c, np.generic) else c,))))
+            for c in conditions
+        ]
+    names = tuple(one.task for one in tasks)
+    columns = tuple(short_number(condition) for condition in conditions)
+    few = values.size <= 160
+    texts = tuple(tuple("" if np.isnan(v) else f"{v:.2f}" for v in row) for row in values.tolist()) if few else ()
+    cut = f", {_MOST_ROWS} of {len(result.tasks)} tasks" if len(result.tasks) > _MOST_ROWS else ""
+    heat = Panel(
+        key="tasks",
+        x=Axis(label=result.over, scale="category", names=columns),
+        y=Axis(scale="category", names=names, inverted=True),
+        marks=(
+            Cells(
+                key="tau", values=values, rows=names, columns=columns, texts=texts, low=min(0.0, _least(values)), high=1.0,
+                label="tau-b", origin=Clauses("scores", tuple(clauses)),
+            ),
+        ),
+        title=f"tau-b by {result.over}{cut}",
+    )  # fmt: skip
+    rows = np.arange(len(tasks), dtype=float)
+    behind = Clauses("scores", tuple(is_in("task", (name,)) for name in names))
+    marks: list[Mark] = []
+    for number, (label, parts) in enumerate(
+        (("mean tau-b, over models", [one.mean for one in tasks]), ("monotonicity", [one.monotonic for one in tasks]))
+    ):
+        if number and not result.ordered:
+            break
+        value, low, high = (np.array([getattr(e, end) for e in parts]) for end in ("value", "low", "high"))
+        notes = tuple(f"{name}: {label} {with_interval(e.value, e.low, e.high)}"
+                      for name, e in zip(names, parts, strict=True))  # fmt: skip
+        shift = (-0.17 if number == 0 else 0.17) if result.ordered else 0.0
+        marks += interval_rows(f"mean{number}", rows + shift, value, low, high, hue=f"c{number}", label=label,
+                               origin=behind, notes=notes)  # fmt: skip
+    means = Panel(
+        key="means",
+        x=Axis(label=f"tau-b, {100 * question.level:g} % intervals", high=1.0),
+        y=Axis(scale="category", names=names, inverted=True),
+        marks=(Rule(key="zero", axis="x", at=0.0), *marks),
+        title="Mean",
+    )
+    return heat, means
+
+
+def _least(values: np.ndarray) -> float:
+    return float(np.nanmin(values)) if np.isfinite(values).any() else 0.0
+
+
+ANALYSIS = Analysis(
+    id="rank.kendall",
+    title="Rank stability",
+    asks="Does this benchmark rank models the same way at every checkpoint, seed, subset or prompt?",
+    question=KendallQuestion,
+    figure=figure,
+    sources=(
+        "Kendall (1938, 1945): tau-b; Kendall and Babington Smith (1939): W",
+        "BOSE: base, supervised and early evaluation of benchmarks across training",
+        "Madaan et al. (2024), Quantifying Variance in Evaluation Benchmarks: monotonicity",
+        "Liu et al. (2021), Do Question Answering Modeling Improvements Hold Across Benchmarks: concurrence",
+    ),
+    definition="""\
+$\\tau_b=(P-Q)/\\sqrt{(P+Q+T_x)(P+Q+T_y)}$; pairs tied in both count nowhere. Three views: the ranking at each
+checkpoint (seed, prompt ...) against a reference, by default the last checkpoint, or against every other where there is
+no order; against the one before; and monotonicity, $\\tau_b$ of step with score inside one model. W is Kendall's
+coefficient over all conditions, corrected for ties.
+
+Only models with a score under every condition are ranked. Unit: the model (bootstrap from ten on, jackknife from six),
+or the item, where scores are redrawn from their standard errors. Trap: checkpoints of one run depend on one another, so
+a p-value of $\\tau_b$ within a run means nothing; and a benchmark can rise steadily without telling models apart. """,
+)

@@ -1,0 +1,130 @@
+"""Marks that several analyses of scores draw: models in rows with their intervals, ranks that move from place to place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..models.figure import Axis, Bars, Line, Mark, Origin, Panel, Points, Text
+
+
+def short_number(value: Any) -> str:
+    """Write a checkpoint, seed or other key as the name of a tick: ``143k`` for 143000."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        return str(value)
+    number = float(value)
+    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= unit:
+            return f"{number / unit:.4g}{letter}"
+    return f"{number:.4g}"
+
+
+def interval_rows(
+    key: str,
+    at: np.ndarray,
+    value: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    hue: str = "c0",
+    label: str = "",
+    origin: Origin = None,
+    notes: tuple[str, ...] = (),
+    hollow: bool = False,
+) -> tuple[Mark, ...]:
+    """Give points in rows with their intervals as thin bars along x.
+
+    Parameters
+    ----------
+    at : ndarray, shape (n,)
+        Rows: places on the y axis.
+    value, low, high : ndarray, shape (n,)
+        Along x; a NaN end draws no bar.
+    """
+    known = np.isfinite(low) & np.isfinite(high)
+    marks: list[Mark] = []
+    if known.any():
+        start, end = np.where(known, low, value), np.where(known, high, value)
+        marks.append(
+            Bars(
+                key=f"{key}/interval", at=at, height=end, base=start, width=0.16, horizontal=True, hue=hue, opacity=0.45,
+                origin=origin, notes=notes,
+            )
+        )  # fmt: skip
+    marks.append(
+        Points(key=key, x=value, y=at, hue=hue, label=label, size=6.0, origin=origin, notes=notes, hollow=hollow)
+    )
+    return tuple(marks)
+
+
+def bump_panel(
+    names: Sequence[str],
+    places: Sequence[str],
+    ranks: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    x_label: str,
+    origins: Sequence[Origin],
+    key: str = "bump",
+    title: str = "",
+    height: float = 1.6,
+    shares_x_with: str = "",
+) -> Panel:
+    """Give ranks from place to place: a line a model, its name at the right end, its interval at the last place.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Models.
+    places : sequence of str
+        Names of the places along x.
+    ranks, low, high : ndarray, shape (models, places)
+        1 the best; NaN where not known.
+    origins : sequence of Origin
+        One a model.
+    """
+    x = np.arange(len(places), dtype=float)
+    end = len(places) - 1.0
+    known = np.isfinite(low[:, -1]) & np.isfinite(ranks[:, -1])
+    bars = int(np.count_nonzero(known))
+    strip = 0.04 * len(places) * min(max(bars / 4, 1), 4) if bars else 0.0
+    marks: list[Mark] = []
+    for number, (name, origin) in enumerate(zip(names, origins, strict=True)):
+        hue = f"c{number}"
+        notes = tuple(
+            f"{name}, {place}: rank {rank:g}" + (f" [{a:g}, {b:g}]" if np.isfinite(a) else "")
+            for place, rank, a, b in zip(places, ranks[number], low[number], high[number], strict=True)
+        )
+        marks.append(Line(key=name, x=x, y=ranks[number], hue=hue, width=1.6, origin=origin))
+        marks.append(Points(key=f"{name}/ranks", x=x, y=ranks[number], hue=hue, origin=origin, notes=notes))
+    # Intervals at the last place stand beside it and beside one another: on the lines they would hide one another.
+    beside = end + 0.04 * len(places) + strip * np.cumsum(known) / max(bars, 1)
+    marks += [
+        Points(
+            key=f"{names[number]}/interval", x=beside[[number]], y=ranks[number, [-1]], hue=f"c{number}", size=3.0,
+            low=low[number, [-1]], high=high[number, [-1]], origin=origins[number],
+            notes=(f"{names[number]}: rank {ranks[number, -1]:g} [{low[number, -1]:g}, {high[number, -1]:g}]",),
+        )
+        for number in np.flatnonzero(known).tolist()
+    ]  # fmt: skip
+    at = -np.inf
+    for number in np.argsort(ranks[:, -1], kind="stable").tolist():
+        if np.isfinite(ranks[number, -1]):
+            at = max(float(ranks[number, -1]), at + 0.85)  # names of models tied in rank stand below one another
+            place = end + 0.08 * len(places) + strip
+            marks.append(Text(key=f"{names[number]}/name", x=place, y=at, text=names[number], hue=f"c{number}"))
+    share = min(0.42, 0.023 * max((len(name) for name in names), default=0))
+    room = 0.09 * len(places) + strip + (len(places) + strip) * share / (1 - share)
+    return Panel(
+        key=key,
+        x=Axis(label=x_label, scale="category", names=tuple(places), low=-0.5, high=len(places) - 0.5 + room),
+        y=Axis(label="rank (1 = best)", inverted=True, low=0.4, high=len(names) + 0.6),
+        marks=tuple(marks),
+        title=title,
+        legend=False,
+        height=height,
+        shares_x_with=shares_x_with,
+    )
