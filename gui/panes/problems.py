@@ -20,6 +20,8 @@ from ..workspace import Workspace
 _REFRESH_MS = 150
 _MOST_WRAPPED = 400
 _MOST_NAMED = 8
+_PADDING = 26
+"""What a cell keeps free beside its text, in pixels."""
 
 
 def problem_rows(store: RunStore) -> tuple[pd.DataFrame, list[bool]]:
@@ -143,8 +145,18 @@ class ProblemsPane(QWidget):
         QTimer.singleShot(0, self, self._wrap)
 
     def _wrap(self) -> None:
-        if self.table.frame_model.rowCount() <= _MOST_WRAPPED:
-            self.table.resizeRowsToContents()
+        """Give every row the height its sentence needs; Qt's own measure forgets the padding of the style sheet."""
+        model = self.table.frame_model
+        usual = self.table.verticalHeader().defaultSectionSize()
+        widths = [max(self.table.columnWidth(column) - _PADDING, 40) for column in range(model.columnCount())]
+        metrics = self.table.fontMetrics()
+        for row in range(min(model.rowCount(), _MOST_WRAPPED)):
+            texts = [str(model.data(model.index(row, column))) for column in range(len(widths))]
+            heights = [
+                metrics.boundingRect(0, 0, width, 10_000, int(Qt.TextFlag.TextWordWrap), text).height()
+                for width, text in zip(widths, texts, strict=True)
+            ]
+            self.table.setRowHeight(row, max(usual, max(heights) + 9))
 
     def _mapped_source(self) -> str:
         """Give the source whose columns the button maps: that of the selected row, else the first that can be mapped."""
