@@ -66,7 +66,7 @@ class Face(Protocol):
     """A tree and what its nodes look like; the tree and the columns of a face never change, another face takes its place.
 
     Qt may ask for any node at any time, also while it is being told of another tree: an answer must never fail, since an
-    error raised inside a call from Qt ends the process.
+    error raised inside a call from Qt can end the process (seen with shiboken 6.11).
     """
 
     @property
