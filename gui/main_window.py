@@ -440,7 +440,7 @@ class MainWindow(QMainWindow):
 
     def _figures(self) -> list[FigureView]:
         """Give the figures of all panes."""
-        contents = [self.area.content(key) for key in self.area.keys()]
+        contents = [self.area.content(pane.key) for pane in self.workspace.session.panes]
         cards = [card.view for content in contents if isinstance(content, CurvesPane) for card in content.cards]
         views = [*cards, *(content.view for content in contents if isinstance(content, AnalysisPane))]
         return [view.figure_view for view in views]

@@ -19,6 +19,8 @@ from ...models.figure import Keys, Line
 from ...models.selection import Everything
 from ...models.session import Session
 from ...models.tag_order import by_usefulness
+from ..render.panel_view import TableOrder
+from ..render.ticks import duration
 from ..tasks import TaskRunner
 from ..theme import icon
 from ..widgets.empty_state import EmptyState
@@ -29,17 +31,6 @@ from .base import Answer, PaneFrame, QuestionView, muted
 
 _FIELDS_THAT_REDRAW = frozenset({"curves", "grouping", "ticked", "filter", "maps"})
 _COALESCE_MS = 60
-
-
-def duration(seconds: float) -> str:
-    """Write a duration as one reads it: ``42 s``, ``3 m 05 s``, ``2 h 07 m``, ``1 d 03 h``."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m" if hours < 24 else f"{hours // 24} d {hours % 24:02d} h"
 
 
 def card_question(tag: str, session: Session, ticked: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -128,6 +119,8 @@ class CurvesPane(QWidget):
         self._tasks = tasks
         self._cards: dict[str, CurveCard] = {}
         self._current = ""
+        self._pin: tuple[str, float | None] = ("", None)
+        self._order: TableOrder = "screen"
 
         self._filter = RegexEdit("filter tags (regex)", self)
         self._filter.setMaximumWidth(320)
@@ -268,7 +261,12 @@ class CurvesPane(QWidget):
         card.export_wanted.connect(self.export_wanted)
         card.enlarge_wanted.connect(self._on_card_enlarge_wanted)
         card.focus_wanted.connect(lambda: self._on_card_focus_wanted(tag))
-        card.view.x_cursor_moved.connect(self._on_card_cursor_moved)
+        card.view.x_cursor_moved.connect(lambda *where: self._on_card_cursor_moved(tag, *where))
+        figure = card.view.figure_view
+        figure.set_pin(*self._pin)
+        figure.set_table_order(self._order)
+        figure.pin_changed.connect(self._on_figure_pin_changed)
+        figure.table_order_changed.connect(self._on_figure_table_order_changed)
         card.view.x_range_changed.connect(lambda *where: self._on_card_range_changed(tag, *where))
         return card
 
@@ -302,11 +300,24 @@ class CurvesPane(QWidget):
     def _on_card_focus_wanted(self, tag: str) -> None:
         self._current = tag
 
-    def _on_card_cursor_moved(self, column: str, x: float | None) -> None:
-        """Show the cursor at the same x in all cards, and tell it to whoever shows values at it."""
+    def _on_card_cursor_moved(self, tag: str, column: str, x: float | None) -> None:
+        """Show the cursor at the same x in the other cards, and tell it to whoever shows values at it."""
         self._workspace.change(origin=self, step_cursor=x)
+        for other in self._cards.values():
+            if other.tag != tag:  # there the mouse is, with the table
+                other.view.show_cursor(column, x)
+
+    def _on_figure_pin_changed(self, column: str, x: float | None) -> None:
+        """Show the second cursor at the same x in all cards."""
+        self._pin = (column, x)
         for card in self._cards.values():
-            card.view.show_cursor(column, x)
+            card.view.figure_view.set_pin(column, x)
+
+    def _on_figure_table_order_changed(self, order: TableOrder) -> None:
+        """Sort the tables of all cards alike."""
+        self._order = order
+        for card in self._cards.values():
+            card.view.figure_view.set_table_order(order)
 
     def _on_card_range_changed(self, tag: str, column: str, scale: str, low: float | None, high: float | None) -> None:
         """Zoom the other cards along; those with another column or scale stay."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 from pyqtgraph import GraphicsView
@@ -23,7 +24,7 @@ from ..theme import GRID, TEXT, appearance, font
 from .brush import mode_of
 from .emphasis import Emphasis
 from .marks import Window
-from .panel_view import PanelView
+from .panel_view import PanelView, TableOrder
 from .ticks import to_axis, to_data
 
 _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
@@ -128,6 +129,10 @@ class FigureView(QWidget):
         A rule was moved: the option it stands for, and its new place in data units.
     cursor_moved(str, float or None)
         The mouse is at a place along x, in data units, of an axis with that column; None: it left.
+    pin_changed(str, float or None)
+        The second cursor was pinned at a place along x, in data units, of an axis with that column; None: it was removed.
+    table_order_changed(str)
+        The user sorted the table at the cursor another way.
     x_range_changed(str, str, float or None, float or None)
         The user changed the range of the axes with that column and scale: its ends in data units; None: they fit the
         data again.
@@ -140,6 +145,8 @@ class FigureView(QWidget):
     brushed = Signal(object, str)
     rule_dragged = Signal(str, float)
     cursor_moved = Signal(str, object)
+    pin_changed = Signal(str, object)
+    table_order_changed = Signal(str)
     x_range_changed = Signal(str, str, object, object)
     menu_requested = Signal(QPoint, object)
 
@@ -151,6 +158,9 @@ class FigureView(QWidget):
         self._space_is_down = False
         self._panels: dict[str, PanelView] = {}
         self._emphasis: Emphasis = None
+        self._pin: tuple[str, str, float] | None = None
+        """Column and key of the panel it was pinned in, and x."""
+        self._order: TableOrder = "screen"
         self._ratio: float | None = None
         self._lefts: dict[int, float] = {}
         self._heading = _Heading(self)
@@ -187,8 +197,10 @@ class FigureView(QWidget):
                 view = PanelView(self, self._canvas.scene())
                 view.set_theme(theme)
                 view.set_emphasis(self._emphasis)
+                view.set_table_order(self._order)
             if view.panel is not panel:
                 view.set_panel(panel, continued=panel.key in continued)
+            view.set_pin(self._pin_in(view))
             shown[panel.key] = view
         for gone in self._panels.values():
             gone.remove()
@@ -228,6 +240,60 @@ class FigureView(QWidget):
         """Show the shared cursor at a place along x, in data units, in all panels; None hides it."""
         for view in self._panels.values():
             view.set_cursor(x)
+
+    @property
+    def is_pointed_at(self) -> bool:
+        """Whether the mouse is over a panel."""
+        return any(view.overlay.mouse is not None for view in self._panels.values())
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether there is a second cursor."""
+        return self._pin is not None
+
+    def set_pin(self, column: str, x: float | None) -> None:
+        """Show the second cursor at a place along x, in data units, in all panels with that column; None removes it."""
+        self._set_pin(None if x is None else (column, "", x))
+
+    def _set_pin(self, pin: tuple[str, str, float] | None) -> None:
+        self._pin = pin
+        for view in self._panels.values():
+            view.set_pin(self._pin_in(view))
+
+    def toggle_pin(self) -> None:
+        """Pin a second cursor where the cursor is, or remove it, and tell."""
+        if self._pin is not None:
+            column = self._pin[0]
+            self._set_pin(None)
+            self.pin_changed.emit(column, None)
+            return
+        # The panel under the mouse first: its place is that of a logged point.
+        for view in sorted(self._panels.values(), key=lambda view: view.overlay.mouse is None):
+            x = view.cursor_place
+            if x is not None:
+                self._set_pin((view.x.column, view.panel.key, x))
+                self.pin_changed.emit(view.x.column, x)
+                return
+
+    def _pin_in(self, view: PanelView) -> float | None:
+        if self._pin is None:
+            return None
+        column, key, x = self._pin
+        # An axis without a column is linked with no other.
+        return x if column == view.x.column and (column or key == view.panel.key) else None
+
+    def set_table_order(self, order: TableOrder) -> None:
+        """Sort the table at the cursor."""
+        self._order = order
+        for view in self._panels.values():
+            view.set_table_order(order)
+
+    def sort_otherwise(self) -> None:
+        """Sort the table at the cursor the next way, and tell; by difference only where there is a second cursor."""
+        orders = [order for order in get_args(TableOrder) if order != "difference" or self.is_pinned]
+        now = orders.index(self._order) if self._order in orders else 0
+        self.set_table_order(orders[(now + 1) % len(orders)])
+        self.table_order_changed.emit(self._order)
 
     def set_x_range(self, column: str, scale: str, low: float | None, high: float | None) -> None:
         """Show a range of x, in data units, on all axes with a column and scale, as if the user had.
@@ -306,7 +372,7 @@ class FigureView(QWidget):
         self._ratio = scale
         try:
             for view in self._panels.values():
-                view.overlay.clear()
+                view.overlay.hide()
                 view.curves.prepare(view.viewport)
                 view.content.setCacheMode(view.content.CacheMode.NoCache)
             painter = QPainter(image)
@@ -315,6 +381,7 @@ class FigureView(QWidget):
         finally:
             self._ratio = None
             for view in self._panels.values():
+                view.overlay.show()
                 view.content.setCacheMode(view.content.CacheMode.DeviceCoordinateCache)
                 view.content.update()
         return image
@@ -377,6 +444,15 @@ class FigureView(QWidget):
             return False
         if key == Qt.Key.Key_Home:
             self.reset()
+            return True
+        if key == Qt.Key.Key_C and not event.modifiers():
+            self.toggle_pin()
+            return True
+        if key == Qt.Key.Key_T and not event.modifiers():
+            self.sort_otherwise()
+            return True
+        if key == Qt.Key.Key_Escape and self.is_pinned:
+            self.toggle_pin()
             return True
         if key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
             step = 10 if event.modifiers() & Qt.KeyboardModifier.ShiftModifier else 1

@@ -39,12 +39,21 @@ class Reading:
         Names of the columns; empty where one look tells.
     hidden : int
         Rows that there was no room for.
+    order : str
+        How the rows are sorted; empty where they are as on screen.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[Row, ...]
     hidden: int = 0
+    order: str = ""
+
+    @property
+    def footer(self) -> str:
+        """What stands below the rows."""
+        more = f"and {self.hidden} more" if self.hidden else ""
+        return " · ".join(part for part in (more, self.order) if part)
 
 
 class Overlay(GraphicsObject):
@@ -62,6 +71,12 @@ class Overlay(GraphicsObject):
         Pixels from the left of the vertical line.
     dots : list of (x, y, hue)
         Where the cursor meets the lines, in pixels.
+    pin : float or None
+        Pixels from the left of the second cursor, which stays; outside the frame it is not seen.
+    pin_dots : list of (x, y, hue)
+        Where the second cursor meets the lines, in pixels.
+    pin_text : str
+        Where the second cursor stands, as it is written.
     reading : Reading or None
         The table.
     note : str
@@ -80,6 +95,9 @@ class Overlay(GraphicsObject):
         self._theme: Theme | None = None
         self.cursor: float | None = None
         self.dots: list[tuple[float, float, str]] = []
+        self.pin: float | None = None
+        self.pin_dots: list[tuple[float, float, str]] = []
+        self.pin_text = ""
         self.reading: Reading | None = None
         self.note = ""
         self.mouse: QPointF | None = None
@@ -95,7 +113,7 @@ class Overlay(GraphicsObject):
         self.update()
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Show nothing but the second cursor."""
         self.cursor = self.reading = self.mouse = self.band = self.outline = self.under = None
         self.dots, self.note = [], ""
         self.update()
@@ -133,6 +151,8 @@ class Overlay(GraphicsObject):
             painter.save()
             self.under(painter)
             painter.restore()
+        if self.pin is not None and -0.5 <= self.pin <= area.width() + 0.5:
+            self._paint_pin(painter, self.pin, area)
         if self.cursor is not None and 0 <= self.cursor <= area.width():
             pen = QPen(self._colour("muted"), 1.0)
             pen.setDashPattern([3, 3])
@@ -156,6 +176,27 @@ class Overlay(GraphicsObject):
             self._paint_note(painter)
         elif self.reading is not None and self.reading.rows:
             self._paint_table(painter, self.reading)
+
+    def _paint_pin(self, painter: QPainter, pin: float, area: QRectF) -> None:
+        painter.setPen(QPen(self._colour("accent"), 1.0))
+        painter.drawLine(QLineF(pin, 0, pin, area.height()))
+        for x, y, hue in self.pin_dots:
+            painter.setPen(QPen(self._colour(hue), 1.5))
+            painter.setBrush(self._colour("panel"))
+            painter.drawEllipse(QPointF(x, y), 3.0, 3.0)
+        letters = font(TICK)
+        metrics = QFontMetricsF(letters)
+        width = metrics.horizontalAdvance(self.pin_text) + 8
+        if not self.pin_text or width > area.width() or area.height() < 3 * metrics.height():
+            return
+        left = min(max(pin - width / 2, 0.0), area.width() - width)
+        box = QRectF(left, area.height() - metrics.height() - 2, width, metrics.height())
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self._colour("accent"))
+        painter.drawRoundedRect(box, 3, 3)
+        painter.setFont(letters)
+        painter.setPen(self._colour("panel"))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.pin_text)
 
     def _colour(self, name: str, opacity: float = 1.0) -> QColor:
         assert self._theme is not None
@@ -238,9 +279,11 @@ class Overlay(GraphicsObject):
         gap, swatch = 14.0, 14.0
         room = self.boundingRect().width() * 0.8 - 2 * _PAD - swatch - sum(widths[1:]) - gap * (count - 1)
         widths[0] = max(min(widths[0], max(room, 60.0), 220.0), 20.0)
+        if any(reading.header[1:]):  # the title stands on their line
+            widths[0] = max(widths[0], small_metrics.horizontalAdvance(reading.title) - swatch)
         width = swatch + sum(widths) + gap * (count - 1)
-        height = step * len(reading.rows) + step * (1 + bool(reading.hidden))
-        width = max(width, small_metrics.horizontalAdvance(reading.title))
+        height = step * len(reading.rows) + step * (1 + bool(reading.footer))
+        width = max(width, *map(small_metrics.horizontalAdvance, (reading.title, reading.footer)))
         box = self._place(width + 2 * _PAD, height + 2 * _PAD - 4)
         self._paint_box(painter, box)
         y = box.top() + _PAD - 2
@@ -265,12 +308,10 @@ class Overlay(GraphicsObject):
                 painter.setPen(self._colour("muted" if column > 1 and not row.is_nearest else "ink"))
                 text = used.elidedText(cell, Qt.TextElideMode.ElideMiddle, widths[column] + 1) if column == 0 else cell
                 painter.drawText(QRectF(starts[column], y, widths[column] + 1, step), _RIGHT if column else _LEFT, text)
-        if reading.hidden:
+        if reading.footer:
             painter.setFont(small)
             painter.setPen(self._colour("muted"))
-            painter.drawText(
-                QRectF(box.left() + _PAD + swatch, y + step, width, step), _LEFT, f"and {reading.hidden} more"
-            )
+            painter.drawText(QRectF(box.left() + _PAD + swatch, y + step, width, step), _LEFT, reading.footer)
 
 
 _LEFT = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pyqtgraph import GraphicsObject, GraphicsWidget
@@ -14,6 +14,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsScene, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
 
 from ...analysis.decimate import ZoomableLine
+from ...models.discovery import natural_order
 from ...models.figure import Axis, Band, Bars, Cells, Line, Mark, Panel, Rule, Text
 from ...models.selection import Clause
 from ...resources import Theme
@@ -25,7 +26,7 @@ from .emphasis import Emphasis, mask
 from .legend import Legend, entries, free_corner
 from .marks import Box, Canvas, Drawing, Window, alike, drawing, line_extent
 from .overlay import Overlay, Reading, Row
-from .ticks import number, place, to_axis, to_data
+from .ticks import distance, number, place, signed, to_axis, to_data
 from .viewport import Viewport
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ if TYPE_CHECKING:
 
 REACH = 12.0
 """Pixels within which a line is near the mouse."""
+
+TableOrder = Literal["screen", "name", "value", "difference"]
+"""How the rows of the table at the cursor are sorted: the highest on screen first, by name, the smallest value first, the
+smallest difference to the pinned cursor first."""
+
+_ORDERS: dict[TableOrder, str] = {
+    "screen": "",
+    "name": "by name",
+    "value": "smallest first",
+    "difference": "smallest difference first",
+}
+
+Place = tuple[Line, int, float, float]
+"""A line, the index of one of its points, and where that is in axis units."""
 
 
 class _Frame(GraphicsWidget):
@@ -121,6 +136,10 @@ class PanelView:
         self._hovered: tuple[str, int] | None = None
         self._dragged_rule: Rule | None = None
         self._cursor: float | None = None
+        self._near = ""
+        self._snapped: float | None = None
+        self._pin: float | None = None
+        self._order: TableOrder = "screen"
         for item in (self.frame, self.x_item, self.y_item, self.head, self.overlay):
             scene.addItem(item)
 
@@ -598,7 +617,8 @@ class PanelView:
         overlay.mouse = at
         overlay.note, overlay.outline, overlay.under = "", None, None
         if at is None:
-            self._cursor = None
+            self._cursor = self._snapped = None
+            self._near = ""
             overlay.clear()
             self._hover_changed(None)
             self._figure.on_cursor(self, None)
@@ -623,7 +643,7 @@ class PanelView:
         self._hover_changed(found if rule is None else None)
         if self._has_readings():
             self._cursor = self.viewport.x_at(at.x())
-            self._show_cursor(near=found[0].key if found is not None and isinstance(found[0], Line) else "")
+            self._show_cursor(found[0].key if found is not None and isinstance(found[0], Line) else "")
             self._figure.on_cursor(self, self._snapped)
         else:
             overlay.update()
@@ -645,6 +665,22 @@ class PanelView:
         at = None if x is None else float(to_axis(np.array([x]), self.x.scale)[0])
         self._cursor = None if at is None or math.isnan(at) else at
         self.overlay.mouse = None
+        self._show_cursor("")
+
+    @property
+    def cursor_place(self) -> float | None:
+        """Where the cursor stands along x, in data units, at a logged point where one is near; None without a cursor."""
+        return self._snapped
+
+    def set_pin(self, x: float | None) -> None:
+        """Show the second cursor at a place in data units; None removes it."""
+        at = None if x is None else float(to_axis(np.array([x]), self.x.scale)[0])
+        self._pin = None if at is None or math.isnan(at) else at
+        self._show_cursor()
+
+    def set_table_order(self, order: TableOrder) -> None:
+        """Sort the table at the cursor."""
+        self._order = order
         self._show_cursor()
 
     def next_place(self, points: int) -> float | None:
@@ -659,9 +695,12 @@ class PanelView:
             return to_data(float(data.x[min(max(index, 0), len(data.x) - 1)]), self.x.scale)
         return None
 
-    def _show_cursor(self, near: str = "") -> None:
+    def _show_cursor(self, near: str | None = None) -> None:
+        """Show the cursors and, where the mouse is, the table; `near` is the line under the mouse, None: as before."""
         overlay, viewport = self.overlay, self.viewport
-        self._snapped: float | None = None
+        self._near = near = self._near if near is None else near
+        self._snapped = None
+        pinned = self._show_pin(viewport)
         if self._cursor is None or not self._has_readings():
             overlay.cursor, overlay.reading, overlay.dots = None, None, []
             overlay.update()
@@ -678,17 +717,25 @@ class PanelView:
         else:
             self._snapped = to_data(self._cursor, self.x.scale)
             overlay.cursor = float(viewport.x(self._cursor))
-        overlay.dots = (
-            [(float(viewport.x(x)), float(viewport.y(y)), line.hue) for line, _, x, y in readings]
-            if len(readings) <= 24
-            else []
-        )
+        overlay.dots = _dots(readings, viewport)
         if near:
             overlay.under = lambda painter: self.curves.paint_one(painter, near, self.viewport)
-        overlay.reading = self._table(readings, near) if with_table else None
+        overlay.reading = self._table(readings, near, pinned) if with_table else None
         overlay.update()
 
-    def _readings(self, at: float, viewport: Viewport) -> list[tuple[Line, int, float, float]]:
+    def _show_pin(self, viewport: Viewport) -> list[Place]:
+        """Show the second cursor, and give what the lines read there."""
+        overlay = self.overlay
+        if self._pin is None or not self._has_readings():
+            overlay.pin, overlay.pin_dots, overlay.pin_text = None, [], ""
+            return []
+        pinned = self._readings(self._pin, viewport)
+        overlay.pin = float(viewport.x(self._pin))
+        overlay.pin_dots = _dots(pinned, viewport)
+        overlay.pin_text = place(to_data(self._pin, self.x.scale), self.x)
+        return pinned
+
+    def _readings(self, at: float, viewport: Viewport) -> list[Place]:
         """Give, for each line that is there at a place along x, its point nearest to it, the highest on screen first."""
         slack = 8 * (viewport.right - viewport.left) / max(viewport.width, 1.0)
         found = []
@@ -706,13 +753,16 @@ class PanelView:
                 found.append((line, index, x, y))
         return sorted(found, key=lambda one: one[3], reverse=not viewport.y_inverted)
 
-    def _table(self, readings: list[tuple[Line, int, float, float]], near: str) -> Reading | None:
+    def _table(self, readings: list[Place], near: str, pinned: list[Place]) -> Reading | None:
         if not readings:
             return None
-        fits = self.overlay.rows_that_fit()
+        before = {line.key: (float(line.x[index]), float(line.y[index])) for line, index, _, _ in pinned}
+        order = self._order if self._order != "difference" or before else "screen"
+        readings = _sorted(readings, order, before)
+        fits = self.overlay.rows_that_fit() - bool(_ORDERS[order])
         shown = readings
         if len(readings) > fits:
-            fits = max(fits - 1, 1)
+            fits = max(fits - (not _ORDERS[order]), 1)
             middle = next((i for i, one in enumerate(readings) if one[0].key == near), None)
             if middle is None and self.overlay.mouse is not None:
                 ys = [float(self.viewport.y(one[3])) for one in readings]
@@ -733,6 +783,11 @@ class PanelView:
                 values.append(_raw_value(raws.get(line.key), line, index))
             if any(intervals):
                 values.append(interval)
+            if before:
+                then = before.get(line.key)
+                values += (
+                    ["", ""] if then is None else [number(then[1]), signed(number(float(line.y[index]) - then[1]))]
+                )
             if not same_x:
                 values.append(place(float(line.x[index]), self.x))
             if extras is not None:
@@ -740,9 +795,11 @@ class PanelView:
                 names = list(more) or names
                 values.extend(more.values())
             rows.append(Row(line.hue, tuple(values), line.key == near))
-        header = ["", "smoothed" if has_raw else ""]
+        pin = self.overlay.pin_text
+        header = ["", "smoothed" if has_raw else "value" if before else ""]
         header += ["value"] if has_raw else []
         header += [""] if any(intervals) else []
+        header += [f"at {pin}", "difference"] if before else []
         header += [] if same_x else [self.x.label or "x"]
         header += names
         count = max(len(row.cells) for row in rows)
@@ -750,7 +807,37 @@ class PanelView:
         nearest = next((one for one in readings if one[0].key == near), readings[0])
         at = float(nearest[0].x[nearest[1]]) if same_x else to_data(self._cursor or 0.0, self.x.scale)
         title = f"{self.x.label} {place(at, self.x)}".strip() if same_x else self.y.label
-        return Reading(title, tuple(header), tuple(rows), len(readings) - len(shown))
+        if before and self._pin is not None and self.x.scale != "category":
+            title += f" ({distance(at - to_data(self._pin, self.x.scale), self.x)})"
+        return Reading(title.strip(), tuple(header), tuple(rows), len(readings) - len(shown), _ORDERS[order])
+
+
+def _dots(readings: list[Place], viewport: Viewport) -> list[tuple[float, float, str]]:
+    """Give where lines are met in pixels; nothing where they would be a crowd."""
+    if len(readings) > 24:
+        return []
+    return [(float(viewport.x(x)), float(viewport.y(y)), line.hue) for line, _, x, y in readings]
+
+
+def _sorted(readings: list[Place], order: TableOrder, before: Mapping[str, tuple[float, float]]) -> list[Place]:
+    """Sort rows of the table; those that were as on screen stay so among equals."""
+
+    def value(one: Place) -> float:
+        return float(one[0].y[one[1]])
+
+    def difference(one: Place) -> float:
+        then = before.get(one[0].key)
+        return math.inf if then is None else value(one) - then[1]
+
+    match order:
+        case "name":
+            return sorted(readings, key=lambda one: natural_order(_name(one[0])))
+        case "value":
+            return sorted(readings, key=value)
+        case "difference":
+            return sorted(readings, key=difference)
+        case _:
+            return readings
 
 
 def _named(panel: Panel, which: str) -> Axis:

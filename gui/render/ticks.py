@@ -212,6 +212,30 @@ def place(value: float, axis: Axis) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "×" not in text else text
 
 
+def signed(text: str) -> str:
+    """Write a plus before a number that is written already, unless it is zero, negative or none."""
+    return text if text in ("0", "NaN") or text.startswith("−") else f"+{text}"
+
+
+def distance(value: float, axis: Axis) -> str:
+    """Write how far apart two places along an axis are, with its sign."""
+    if not value:
+        return "0"
+    size = duration(abs(value)) if axis.scale == "time" else place(abs(value), axis)
+    return ("−" if value < 0 else "+") + size
+
+
+def duration(seconds: float) -> str:
+    """Write a duration as one reads it: ``42 s``, ``3 m 05 s``, ``2 h 07 m``, ``1 d 03 h``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m" if hours < 24 else f"{hours // 24} d {hours % 24:02d} h"
+
+
 def _category(axis: Axis, low: float, high: float, room: int) -> Ticks:
     first, last = max(0, math.ceil(low)), min(len(axis.names) - 1, math.floor(high))
     every = max(1, math.ceil((last - first + 1) / room))

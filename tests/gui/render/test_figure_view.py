@@ -599,6 +599,106 @@ def test_that_arrows_move_the_cursor_by_a_point_and_with_shift_by_ten(show: Show
     assert told == pytest.approx([float(X[21]), float(X[11])])
 
 
+# --- the second cursor and the order of the table
+
+
+def three_lines() -> FigureSpec:
+    lines = [
+        Line(key=name, x=X, y=y, label=name, hue=f"c{i}", origin=Keys("run", (name,)))
+        for i, (name, y) in enumerate({"run 10": X, "run 9": 3 * X - 5, "run 2": 10 - X / 2}.items())
+    ]
+    return figure(*lines, x=Axis(column="step", label="step"))
+
+
+def names(panel: PanelView) -> list[str]:
+    assert panel.overlay.reading is not None
+    return [row.cells[0] for row in panel.overlay.reading.rows]
+
+
+def test_that_a_pinned_cursor_adds_its_values_and_the_differences(qtbot: Any, show: Show) -> None:
+    view = show(three_lines())
+    panel = view.panels[0]
+    panel.on_hover(at(panel, float(X[10]), 0.0))
+    with qtbot.waitSignal(view.pin_changed) as told:
+        QTest.keyClick(view._canvas, Qt.Key.Key_C)
+    assert told.args == ["step", pytest.approx(float(X[10]))]
+    panel.on_hover(at(panel, float(X[30]), 0.0))
+    reading = panel.overlay.reading
+    assert reading is not None
+    assert reading.title == "step 6.1224 (+4.0816)"
+    assert reading.header == ("", "value", "at 2.0408", "difference")
+    assert {row.cells[0]: row.cells[1:] for row in reading.rows} == {
+        "run 9": ("13.37", "1.122", "+12.24"),
+        "run 2": ("6.939", "8.980", "−2.041"),
+        "run 10": ("6.122", "2.041", "+4.082"),
+    }
+
+
+def test_that_a_pinned_cursor_stays_when_the_mouse_leaves_and_goes_with_escape_or_c(qtbot: Any, show: Show) -> None:
+    view = show(three_lines())
+    panel = view.panels[0]
+    for key in (Qt.Key.Key_Escape, Qt.Key.Key_C):
+        panel.on_hover(at(panel, 4.0, 0.0))
+        view.toggle_pin()
+        panel.on_hover(None)
+        assert panel.overlay.pin == pytest.approx(float(panel.viewport.x(4.0)), abs=panel.viewport.width / 90)
+        view.show_spec(three_lines())
+        assert panel.overlay.pin is not None
+        with qtbot.waitSignal(view.pin_changed) as told:
+            QTest.keyClick(view._canvas, key)
+        assert told.args == ["step", None]
+        assert panel.overlay.pin is None
+
+
+def test_that_a_cursor_pinned_elsewhere_is_shown_on_axes_of_its_column_only(show: Show) -> None:
+    view = show(two(Axis(column="step"), Axis(column="tokens")))
+    view.set_pin("step", 5.0)
+    a, b = view.panels
+    assert a.overlay.pin == pytest.approx(float(a.viewport.x(5.0)))
+    assert b.overlay.pin is None
+
+
+def test_that_nothing_is_pinned_without_a_cursor(qtbot: Any, show: Show) -> None:
+    view = show(three_lines())
+    with qtbot.assertNotEmitted(view.pin_changed):
+        view.toggle_pin()
+    assert not view.is_pinned
+
+
+def test_that_the_table_is_sorted_by_screen_name_value_and_difference_in_turn(show: Show) -> None:
+    view = show(three_lines())
+    panel, told = view.panels[0], []
+    view.table_order_changed.connect(told.append)
+    panel.on_hover(at(panel, float(X[49]), 0.0))
+    seen = [names(panel)]
+    for _ in range(3):
+        QTest.keyClick(view._canvas, Qt.Key.Key_T)
+        seen.append(names(panel))
+    assert seen == [
+        ["run 9", "run 10", "run 2"],
+        ["run 2", "run 9", "run 10"],
+        ["run 2", "run 10", "run 9"],
+        ["run 9", "run 10", "run 2"],
+    ]
+    assert told == ["name", "value", "screen"]
+    view.toggle_pin()
+    panel.on_hover(at(panel, float(X[0]), 0.0))
+    view.set_table_order("difference")
+    assert names(panel) == ["run 9", "run 10", "run 2"]
+    assert panel.overlay.reading is not None
+    assert panel.overlay.reading.footer == "smallest difference first"
+
+
+def test_that_a_copied_figure_shows_no_cursors(show: Show) -> None:
+    view = show(three_lines())
+    without = pixels(view.grab_image(1.0))
+    panel = view.panels[0]
+    panel.on_hover(at(panel, 4.0, 0.0))
+    view.toggle_pin()
+    np.testing.assert_array_equal(pixels(view.grab_image(1.0)), without)
+    assert panel.overlay.reading is not None
+
+
 # --- linked axes
 
 
