@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from ..models.errors import Cancelled
 from ..models.progress import CancellableProgress
 
 _log = logging.getLogger(__name__)
+
+_PROGRESS_SECONDS = 0.05
 
 Work = Callable[[CancellableProgress], Any]
 
@@ -106,8 +109,14 @@ class TaskRunner(QObject):
         self._generation += 1
         generation = self._generation
 
+        said = 0.0
+
         def report(step: int, total: int, what: str) -> None:
-            self._posted.emit(slot, generation, "progress", (step, total, what))
+            nonlocal said
+            now = time.monotonic()
+            if now - said >= _PROGRESS_SECONDS:  # more often than the eye can see would only keep the GUI thread busy
+                said = now
+                self._posted.emit(slot, generation, "progress", (step, total, what))
 
         progress = CancellableProgress(report)
         self._requests[slot] = _Request(generation, TaskState(slot, title), progress, done, failed)

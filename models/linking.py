@@ -34,6 +34,8 @@ class Emphasis:
         self._highlight = None if highlight == EVERYTHING else highlight
         self._names_in = lru_cache(maxsize=None)(self._names)
         self._rows_of = lru_cache(maxsize=None)(self._rows)
+        self._values_in = lru_cache(maxsize=None)(self._values)
+        self._touched_in = lru_cache(maxsize=256)(self._touched)
 
     def __bool__(self) -> bool:
         return self._highlight is not None
@@ -50,8 +52,8 @@ class Emphasis:
             return None
         if isinstance(origin, Keys):
             names = self._names_in(origin.column)
-            return None if names is None else np.array([value in names for value in origin.values], dtype=bool)
-        return self._touched(origin)
+            return None if names is None else np.fromiter(map(names.__contains__, origin.values), bool, len(origin.values))
+        return self._touched_in(origin)
 
     def _touched(self, origin: Clauses) -> np.ndarray | None:
         """Give for each clause whether some highlighted row is behind it."""
@@ -62,9 +64,19 @@ class Emphasis:
             return None
         rows = self._store.rows(origin.table)
         columns = set(rows.columns)
-        return np.array(
-            [clause.columns <= columns and bool((clause.mask(rows) & highlighted).any()) for clause in origin.clauses]
-        )
+
+        def is_touched(clause: Clause) -> bool:
+            if isinstance(clause, IsIn) and clause.column in columns:
+                # Names are compared with names: a mask over all rows for each clause would be dear.
+                return not clause.values.isdisjoint(self._values_in(origin.table, clause.column))
+            return clause.columns <= columns and bool((clause.mask(rows) & highlighted).any())
+
+        return np.fromiter(map(is_touched, origin.clauses), bool, len(origin.clauses))
+
+    def _values(self, table: str, column: str) -> frozenset[object]:
+        """Give the values that highlighted rows of a table have in a column."""
+        highlighted = self._rows_of(table)
+        return frozenset() if highlighted is None else frozenset(self._store.rows(table)[column][highlighted].unique())
 
     def _rows(self, table: str) -> np.ndarray | None:
         """Give which rows of a table are highlighted, or None where the highlight does not read on it."""
