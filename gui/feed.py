@@ -90,6 +90,7 @@ class Feed(QObject):
             for events in loader.new_events(progress):
                 growing = growing.adding(events)
                 self._batch.emit(opening, growing)
+            growing.rows("runs")  # made here, it is there when the GUI thread asks
 
         def done(_: object) -> None:
             self._reading = False

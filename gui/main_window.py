@@ -341,6 +341,8 @@ class MainWindow(QMainWindow):
         self.feed.live_changed.connect(self._on_feed_live_changed)
         self.runs.run_hovered.connect(self._on_run_hovered)
         self.problems.counted.connect(self._on_problems_counted)
+        self._on_problems_counted(self.problems.count)
+        self.items.said.connect(self._messages.say)
         self.problems.map_wanted.connect(self.map_columns)
         self.area.close_wanted.connect(self.workspace.close_pane)
         self.area.export_wanted.connect(self._export_pane)
