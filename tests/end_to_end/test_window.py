@@ -151,7 +151,7 @@ def test_that_what_is_exported_is_what_is_drawn(window, qtbot, project, tmp_path
     with (out / "figure.csv").open() as file:
         rows = list(csv.DictReader(file))
     drawn = lines(cards(window)["val/loss"])["project/adam/seed_1/val/loss"]
-    exported = [float(row["y"]) for row in rows if row["mark"] == "project/adam/seed_1/val/loss"]
+    exported = [float(row["y"]) for row in rows if row["key"] == "project/adam/seed_1/val/loss"]
     assert exported == pytest.approx(drawn.y.tolist())
     dialog.close()
 
