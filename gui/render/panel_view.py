@@ -127,6 +127,7 @@ class PanelView:
         self.y_window: Window = (0.0, 1.0)
         self.x_is_free = self.y_is_free = False
         self.head_indent = 0.0
+        self._falls = False
         self._extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
         self._theme: Theme | None = None
         self._emphasis: Emphasis = None
@@ -159,9 +160,14 @@ class PanelView:
     def viewport(self) -> Viewport:
         """Where data is on screen now."""
         size = self.frame.size()
-        falls = self.y.inverted or any(isinstance(mark, Cells) for mark in self.panel.marks)
         return Viewport(
-            *self.x_window, *self.y_window, size.width(), size.height(), self.x.inverted, falls, self._figure.ratio()
+            *self.x_window,
+            *self.y_window,
+            size.width(),
+            size.height(),
+            self.x.inverted,
+            self._falls,
+            self._figure.ratio(),
         )
 
     def set_panel(self, panel: Panel, *, continued: bool) -> None:
@@ -173,6 +179,7 @@ class PanelView:
             Whether the x axis goes on in a panel below, and is written there.
         """
         old, self.panel = self.panel, panel
+        self._falls = panel.y.inverted or any(isinstance(mark, Cells) for mark in panel.marks)
         x_axis, y_axis = _named(panel, "x"), _named(panel, "y")
         rescaled = (old.x.scale, old.y.scale, old.x.names, old.y.names) != (
             panel.x.scale,
