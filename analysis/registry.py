@@ -18,10 +18,14 @@ _BUILTIN = {
     "curve.seed-band": "curves.seed_band",
     "curve.smooth": "curves.smooth",
     "ttt.time-to-target": "curves.time_to_target",
+    "ttt.performance-profile": "curves.performance_profile",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
+    "rank.concurrence": "ranking.concurrence",
     "compat.flips": "compatibility.flips",
+    "compat.matrix": "compatibility.matrix",
     "calibration.reliability": "calibration.reliability",
+    "calibration.ece": "calibration.ece",
 }
 """Module of each of our analyses, by id."""
 
