@@ -204,7 +204,9 @@ def _target(store: RunStore, tag: str, keys: list[str], *, above: bool) -> float
 def _stated(store: RunStore, tag: str, keys: list[str]) -> float | None:
     frame = store.rows("runs")
     column = stated_target(frame, tag)
-    values = frame.loc[frame["run"].isin(keys), column].dropna().unique() if column else ()
+    if not column:
+        return None
+    values = frame.loc[frame["run"].isin(keys), column].dropna().unique()
     return float(values[0]) if len(values) == 1 else None
 
 
