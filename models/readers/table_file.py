@@ -407,7 +407,9 @@ def _as_labels(labels: np.ndarray) -> np.ndarray:
 def _answered(
     outputs: np.ndarray, labels: np.ndarray, prefix: str, others: Mapping[str, np.ndarray], name: str
 ) -> pd.DataFrame:
-    """Give predictions from an array of probabilities or logits; items are the rows, so that networks join on them."""
+    """Give predictions from an array of probabilities or logits; items are named by an array `item`, else by their row, so
+    that networks join on them.
+    """
     if outputs.ndim == 2 and outputs.shape[1] == 1:
         outputs = outputs[:, 0]
     if outputs.ndim == 1:
@@ -418,9 +420,8 @@ def _answered(
     elif prefix == "prob" and not _are_probabilities(outputs):
         prefix = "logit"
     facts: dict[str, Any] = {"item": np.arange(len(labels)), "label": labels}
-    for key, array in others.items():
-        if array.ndim == 1 and len(array) == len(labels) and key not in facts:
-            facts[key] = array
+    columns = {key: array for key, array in others.items() if array.ndim == 1 and len(array) == len(labels)}
+    facts |= {key: array for key, array in columns.items() if key != "label"}
     wide = pd.DataFrame(outputs, columns=[f"{prefix}.{k}" for k in range(outputs.shape[1])], copy=False)
     frame = judged(pd.concat([pd.DataFrame(facts), wide], axis=1))
     return with_categories(frame if "model" in frame.columns else frame.assign(model=name))

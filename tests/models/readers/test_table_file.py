@@ -303,3 +303,10 @@ def test_that_tables_of_runs_keep_the_names_of_their_columns(shared_data: Path, 
     found, problems = read(shared_data / "scaling" / path)
     assert (found.table, len(found.frame), problems) == ("", rows, [])
     assert RunStore().adding([found]).table_problems == ()
+
+
+def test_that_an_array_of_items_names_the_rows_of_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "net.npz"
+    np.savez(path, prob=np.array([[0.9, 0.1], [0.2, 0.8]]), label=np.array([0, 0]), item=np.array(["q7", "q9"]))
+    rows, _ = read(path)
+    assert rows.frame["item"].tolist() == ["q7", "q9"]

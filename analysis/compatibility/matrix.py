@@ -1,0 +1,487 @@
+"""``compat.matrix``: who broke what since when, for all pairs of versions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from ...models.engine import LOCAL, Engine
+from ...models.errors import AnalysisError
+from ...models.figure import Axis, Bars, Cells, Clauses, FigureSpec, Panel
+from ...models.progress import Progress, quiet
+from ...models.question import Analysis, option
+from ...models.result import Estimate, Result, counted, shortened
+from ...models.selection import Clause
+from ...models.store import RunStore
+from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units
+from ..paired_tests import mcnemar_exact_all
+from ..resampling import DRAWS, bootstrap, holm, percentile_interval, wilson
+
+_SAID = {
+    "nfr": "right in old, wrong in new (% of items)",
+    "pfr": "wrong in old, right in new (% of items)",
+    "difference": "accuracy of new less old (points)",
+    "churn": "answers that changed (% of items)",
+    "relative_nfr": "negative flips over those of independent errors",
+    "mcnemar_p": "−log10 of McNemar's p, adjusted by Holm",
+}
+_TITLES = {
+    "nfr": "Negative flips",
+    "pfr": "Positive flips",
+    "difference": "Difference of accuracy",
+    "churn": "Changed answers",
+    "relative_nfr": "Relative negative flip rate",
+    "mcnemar_p": "McNemar p",
+}
+_MOST_TEXTS = 14
+"""Versions up to which a cell has room for its number."""
+_MOST_CLICKS = 60
+"""Versions up to which every cell stands for its questions; beyond, for its two versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipMatrix(Result):
+    """Flips between all versions.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The versions, old ones in rows, new ones in columns.
+    matrices : dict of str to ndarray, shape (versions, versions)
+        By name: n (items), nfr, pfr, difference, churn, relative_nfr (all fractions), mcnemar_p (Holm).
+    items : dict of (int, int) to Clause
+        Items that went from right to wrong, by the numbers of old and new.
+    focus : tuple of (int, int)
+        Numbers of the pair that is shown in full.
+    cells : dict of str to (float, Clause)
+        Items and clause of each cell of that pair's table.
+    ordered : bool
+        Whether the versions stand in an order of time.
+    """
+
+    names: tuple[str, ...]
+    matrices: dict[str, np.ndarray]
+    items: dict[tuple[int, int], Clause]
+    focus: tuple[int, int]
+    cells: dict[str, tuple[float, Clause]]
+    ordered: bool
+
+    def summary(self) -> str:
+        """Give the answer in one sentence."""
+        nfr = np.where(np.eye(len(self.names), dtype=bool), -1.0, np.nan_to_num(self.matrices["nfr"], nan=-1.0))
+        old, new = np.unravel_index(int(np.argmax(nfr)), nfr.shape)
+        pair = tuple(self.names[number] for number in self.focus)
+        rate = self.estimates["nfr"]
+        return (
+            f"From {pair[0]} to {pair[1]}, {100 * rate.value:.2f} % of {self.estimates['n'].value:,.0f} items went from "
+            f"right to wrong; over all {len(self.names) * (len(self.names) - 1)} ordered pairs of {len(self.names)} the "
+            f"most, {100 * nfr[old, new]:.1f} %, from {self.names[old]} to {self.names[new]}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixQuestion(PairQuestion):
+    """Which version broke what, since when?"""
+
+    versions: tuple[str, ...] = option(
+        (), help="versions in order of time; all if empty", choices="predictions.version|predictions.model"
+    )
+    show: Literal["nfr", "pfr", "difference", "churn", "relative_nfr", "mcnemar_p"] = option(
+        "nfr", help="what the cells show"
+    )
+    compare: Literal["items of all", "items of each pair"] = option(
+        "items of all", help="items all versions answered, or for each pair those both did"
+    )
+    cluster: str = option(
+        "", help="column of items that belong together and are resampled whole", choices="columns of predictions"
+    )
+    draws: int = option(DRAWS, help="resamples of the bootstrap", low=100, high=100_000, advanced=True)
+    seed: int = option(0, help="seed of the bootstrap", low=0, advanced=True)
+
+    def resolved(self, store: RunStore) -> Self:
+        """Fill in what is compared, and the pair to show in full: the last two versions."""
+        asked = super().resolved(store)
+        if len(asked.versions) > 1 and not {asked.old, asked.new} <= set(asked.versions):
+            return replace(asked, old=asked.versions[-2], new=asked.versions[-1])
+        return asked
+
+    def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> FlipMatrix:
+        """Count all pairs with matrix products."""
+        asked = self.resolved(store)
+        sheet = answer_sheet(
+            store, asked, asked.versions, about=(asked.cluster,), common=asked.compare == "items of all"
+        )
+        focus = sheet.column(asked.old), sheet.column(asked.new)
+        if focus[0] == focus[1]:
+            raise AnalysisError("Old and new are the same version.", remedy="Choose another one.")
+        counts = count_pairs(sheet)
+        low, high, how = _nfr_intervals(sheet, asked, counts, engine, progress)
+        matrices, pairs = _pairs(sheet, counts, low, high)
+        ordered = asked.by != "model" or bool(asked.versions)
+        tables = {"pairs": pairs, "versions": _versions(sheet, asked.level)}
+        if ordered and asked.compare == "items of all" and sheet.is_counted:
+            tables["since"] = broken_since(sheet)
+        is_right = np.nan_to_num(sheet.right) > 0.5
+        is_wrong = sheet.present & ~is_right
+        flipped = is_right[:, focus[0]] != is_right[:, focus[1]]
+        flipped &= sheet.present[:, list(focus)].all(axis=1)
+        listed = sheet.listed(flipped, focus, ("old", "new"))
+        flip = np.where(is_right[flipped, focus[0]], "right to wrong", "wrong to right")
+        tables["items"] = listed.assign(flip=flip).sort_values("flip", kind="stable", ignore_index=True)
+        k = len(sheet.names)
+        few = k <= _MOST_CLICKS
+        nobody = np.zeros(len(sheet), dtype=bool)
+        return FlipMatrix(
+            names=sheet.names,
+            matrices=matrices,
+            items={
+                (i, j): sheet.clause(
+                    is_right[:, i] & is_wrong[:, j] if i != j else nobody, (sheet.names[i], sheet.names[j])
+                )
+                for i in range(k)
+                for j in range(k)
+            }
+            if few
+            else {},
+            focus=focus,
+            cells=_cells(sheet, counts, focus, is_right, is_wrong),
+            ordered=ordered,
+            estimates=_estimates(sheet, asked, counts, matrices, focus, (low, high)),
+            tables=tables,
+            notes=(_unit(sheet, asked), how, *sheet.notes, *_definitions(asked, sheet)),
+        )
+
+
+def count_pairs(sheet: Sheet) -> dict[str, np.ndarray]:
+    """Give what each pair of versions shares, as counts by name, each of shape (versions, versions), old in rows.
+
+    One matrix product a count: items, both right, right to wrong (`negative`), wrong to right (`positive`), both wrong,
+    and answers that changed (NaN where answers were not recorded; a missing answer is one answer like another).
+    """
+    dtype: Any = np.float32 if sheet.is_counted and len(sheet) < 2**24 else np.float64
+    present: np.ndarray = sheet.present.astype(dtype)
+    right: np.ndarray = np.nan_to_num(sheet.right).astype(dtype)
+    wrong = present - right
+    negative = right.T @ wrong
+    counts = {
+        "n": present.T @ present,
+        "both": right.T @ right,
+        "negative": negative,
+        "positive": negative.T,
+        "neither": wrong.T @ wrong,
+    }
+    k = len(sheet.names)
+    changed = np.full((k, k), np.nan)
+    if sheet.answers is not None:
+        same = np.zeros((k, k))
+        for old in range(k):
+            is_same = (sheet.answers == sheet.answers[:, [old]]) & sheet.present & sheet.present[:, [old]]
+            same[old] = is_same.sum(axis=0)
+        changed = counts["n"].astype(float) - same
+    return {name: count.astype(float) for name, count in counts.items()} | {"changed": changed}
+
+
+def _nfr_intervals(
+    sheet: Sheet, asked: MatrixQuestion, counts: dict[str, np.ndarray], engine: Engine, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, str]:
+    if not asked.cluster and sheet.is_counted:
+        low, high = (np.asarray(end) for end in wilson(counts["negative"], counts["n"], asked.level))
+        return low, high, f"Rates: {100 * asked.level:g} % Wilson intervals over items, each by itself."
+    k = len(sheet.names)
+    units, number, _ = cluster_units(sheet, asked.cluster)
+    if number * k * k > 40_000_000:
+        raise AnalysisError(
+            f"A bootstrap of {number:,} units and {k} versions at once takes too much memory.",
+            remedy="Choose fewer versions, or no clusters.",
+        )
+    present, right = sheet.present.astype(float), np.nan_to_num(sheet.right)
+    sums = np.zeros((number, 2, k, k))
+    for old in range(k):
+        np.add.at(sums[:, 0, old], units, right[:, [old]] * (present - right))
+        np.add.at(sums[:, 1, old], units, present[:, [old]] * present)
+    drawn = bootstrap(
+        partial(_nfr_of_draws, sums), number, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
+    )
+    low, high = (np.asarray(end) for end in percentile_interval(drawn, asked.level))
+    return low, high, f"NFR: {100 * asked.level:g} % percentile bootstrap, {asked.draws} draws, seed {asked.seed}."
+
+
+def _nfr_of_draws(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    totals = (counts @ sums.reshape(len(sums), -1)).reshape(len(counts), *sums.shape[1:])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates: np.ndarray = totals[:, 0] / totals[:, 1]
+    return rates
+
+
+def _pairs(
+    sheet: Sheet, counts: dict[str, np.ndarray], low: np.ndarray, high: np.ndarray
+) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+    n, negative, positive = counts["n"], counts["negative"], counts["positive"]
+    k = len(sheet.names)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        old, new = (counts["both"] + negative) / n, (counts["both"] + positive) / n
+        matrices = {
+            "n": n,
+            "nfr": negative / n,
+            "pfr": positive / n,
+            "difference": new - old,
+            "churn": counts["changed"] / n,
+            "relative_nfr": negative / n / (old * (1 - new)),
+        }
+    above = np.triu_indices(k, 1)
+    p = np.full((k, k), np.nan)
+    adjusted = p.copy()
+    if sheet.is_counted:
+        p[above] = mcnemar_exact_all(negative[above], positive[above])
+        adjusted[above] = holm(p[above])
+        for matrix in (p, adjusted):
+            matrix.T[above] = matrix[above]
+    matrices["mcnemar_p"] = adjusted
+    i, j = np.nonzero(~np.eye(k, dtype=bool))
+    names = np.array(sheet.names, dtype=object)
+    table = pd.DataFrame({"old": names[i], "new": names[j], "n": n[i, j].astype(int)})
+    for name, count in (("both_right", "both"), ("negative_flips", "negative"), ("positive_flips", "positive"),
+                        ("both_wrong", "neither")):  # fmt: skip
+        table[name] = counts[count][i, j]
+    table["nfr"], table["nfr_low"], table["nfr_high"] = matrices["nfr"][i, j], low[i, j], high[i, j]
+    for name in ("pfr", "difference", "churn", "relative_nfr"):
+        table[name] = matrices[name][i, j]
+    return matrices, table.assign(mcnemar_p=p[i, j], mcnemar_p_holm=adjusted[i, j])
+
+
+def _versions(sheet: Sheet, level: float) -> pd.DataFrame:
+    n, right = sheet.present.sum(axis=0), np.nansum(sheet.right, axis=0)
+    low, high = wilson(right, n, level)
+    blank = (sheet.blank & sheet.present).sum(axis=0)
+    return pd.DataFrame(
+        {"version": sheet.names, "n": n, "accuracy": right / n, "low": low, "high": high, "unanswered": blank}
+    )
+
+
+def broken_since(sheet: Sheet) -> pd.DataFrame:
+    """Give, for each version after the first: how many items it broke and mended, and how many of these stayed so.
+
+    Versions are taken in the order of the sheet. `broken_since` items were right in the version before and are wrong in
+    this and every later one: they are what the last version still owes to this step; they add up over versions to the
+    items the last one has wrong and any before had right.
+    """
+    is_right = sheet.right > 0.5
+    records = []
+    for at in range(1, len(sheet.names)):
+        broke, mended = is_right[:, at - 1] & ~is_right[:, at], ~is_right[:, at - 1] & is_right[:, at]
+        stayed_wrong, stayed_right = ~is_right[:, at:].any(axis=1), is_right[:, at:].all(axis=1)
+        records.append(
+            {
+                "version": sheet.names[at],
+                "before": sheet.names[at - 1],
+                "broke": int(broke.sum()),
+                "broken_since": int((broke & stayed_wrong).sum()),
+                "mended": int(mended.sum()),
+                "right_since": int((mended & stayed_right).sum()),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def _cells(
+    sheet: Sheet, counts: dict[str, np.ndarray], focus: tuple[int, int], is_right: np.ndarray, is_wrong: np.ndarray
+) -> dict[str, tuple[float, Clause]]:
+    old, new = focus
+    names = sheet.names[old], sheet.names[new]
+    masks = {
+        "both": is_right[:, old] & is_right[:, new],
+        "negative": is_right[:, old] & is_wrong[:, new],
+        "positive": is_wrong[:, old] & is_right[:, new],
+        "neither": is_wrong[:, old] & is_wrong[:, new],
+    }
+    return {name: (float(counts[name][focus]), sheet.clause(mask, names)) for name, mask in masks.items()}
+
+
+def _estimates(
+    sheet: Sheet, asked: MatrixQuestion, counts: dict[str, np.ndarray], matrices: dict[str, np.ndarray],
+    focus: tuple[int, int], nfr_interval: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Estimate]:  # fmt: skip
+    level, n = asked.level, float(matrices["n"][focus])
+    estimates = {
+        "n": Estimate(n, unit="items", why_no_interval="a count"),
+        "versions": Estimate(len(sheet.names), why_no_interval="a count"),
+    }
+    low, high = (float(end[focus]) for end in nfr_interval)
+    estimates["nfr"] = Estimate(float(matrices["nfr"][focus]), low, high, level)
+    plain = sheet.is_counted and not asked.cluster
+    for name, count in (
+        ("pfr", counts["positive"][focus]),
+        ("accuracy_old", counts["both"][focus] + counts["negative"][focus]),
+        ("accuracy_new", counts["both"][focus] + counts["positive"][focus]),
+        ("churn", counts["changed"][focus]),
+    ):
+        low, high = (float(end) for end in wilson(count, n, level)) if plain else (math.nan, math.nan)
+        why = "answers were not recorded" if math.isnan(count) else "" if plain else "see compat.flips with clusters"
+        estimates[name] = Estimate(float(count / n), low, high, level, why_no_interval=why)
+    p = float(mcnemar_exact_all(counts["negative"][focus], counts["positive"][focus])) if sheet.is_counted else math.nan
+    estimates["mcnemar_p"] = Estimate(p, why_no_interval="an exact p-value, of this pair alone")
+    off = matrices["nfr"][~np.eye(len(sheet.names), dtype=bool)]
+    estimates["nfr_largest"] = Estimate(
+        float(np.nanmax(off)), why_no_interval=f"the largest of {len(off)} rates; see their intervals in the table"
+    )
+    return estimates
+
+
+def _unit(sheet: Sheet, asked: MatrixQuestion) -> str:
+    if asked.compare == "items of each pair":
+        return f"Unit: the item; {len(sheet):,} items, each pair on those both answered (n in the table)."
+    return cluster_units(sheet, asked.cluster)[2]
+
+
+def _definitions(asked: MatrixQuestion, sheet: Sheet) -> list[str]:
+    k = len(sheet.names)
+    notes = [
+        "NFR of a cell: share of items that the row had right and the column has wrong.",
+        f"McNemar: exact, two-sided, adjusted by Holm over {counted(k * (k - 1) // 2, 'pair')}."
+        if sheet.is_counted
+        else "No exact test of guessed credits.",
+    ]
+    if asked.cluster:
+        notes.append("McNemar's test takes items as independent; with clusters, read the intervals of the NFR.")
+    if asked.by == "model" and not asked.versions:
+        notes.append("Models have no order of time; give `versions` in order to see since when something is broken.")
+    return notes
+
+
+def figure(question: MatrixQuestion, result: FlipMatrix) -> FigureSpec:
+    """Draw the matrix, the table of the pair in focus, and what each version broke for good."""
+    values = result.matrices[question.show].copy()
+    np.fill_diagonal(values, np.nan)
+    is_share = question.show in ("nfr", "pfr", "difference", "churn")
+    shown = 100 * values if is_share else values
+    if question.show == "mcnemar_p":
+        shown = -np.log10(np.maximum(values, 1e-12))
+    finite = np.abs(shown[np.isfinite(shown)])
+    top = float(finite.max()) if finite.size else 1.0
+    ramp: Literal["sequential", "diverging", "good", "bad"] = "bad"
+    low, high = 0.0, top
+    if question.show == "pfr":
+        ramp = "good"
+    elif question.show == "difference":
+        ramp, low = "diverging", -top
+    elif question.show == "churn":
+        ramp = "sequential"
+    elif question.show == "mcnemar_p":
+        ramp, high = "sequential", min(top, 12.0)
+    k = len(result.names)
+    texts = tuple(
+        tuple("" if not math.isfinite(cell) or k > _MOST_TEXTS else _text(question.show, cell) for cell in row)
+        for row in values.tolist()
+    )
+    names = tuple(shortened(name, 22) for name in result.names)
+    behind = tuple(result.items[i, j] for i in range(k) for j in range(k)) if result.items else ()
+    matrix = Panel(
+        key="matrix",
+        x=Axis(label="new", scale="category", names=names),
+        y=Axis(label="old", scale="category", names=names, inverted=True),
+        marks=(
+            Cells(
+                key="matrix", values=shown, rows=names, columns=names,
+                texts=texts, ramp=ramp, low=low, high=high, label=_SAID[question.show],
+                origin=Clauses("predictions", behind) if behind else None,
+            ),
+        ),
+        title=_TITLES[question.show],
+        square=True,
+        height=1.6,
+    )  # fmt: skip
+    old, new = (result.names[number] for number in result.focus)
+    n = result.estimates["n"].value
+    order = ("both", "negative", "positive", "neither")
+    counts = np.array([result.cells[name][0] for name in order])
+    panels = [
+        matrix,
+        Panel(
+            key="focus",
+            x=Axis(label=shortened(new, 30), scale="category", names=("right", "wrong")),
+            y=Axis(label=shortened(old, 30), scale="category", names=("right", "wrong"), inverted=True),
+            marks=(
+                Cells(
+                    key="focus", values=counts.reshape(2, 2), rows=("right", "wrong"), columns=("right", "wrong"),
+                    texts=tuple(
+                        tuple(f"{value:,.0f}\n{100 * value / n:.1f} %" for value in row)
+                        for row in counts.reshape(2, 2).tolist()
+                    ),
+                    low=0.0, label="items",
+                    origin=Clauses("predictions", tuple(result.cells[name][1] for name in order)),
+                ),
+            ),
+            title="One pair",
+            square=True,
+        ),
+    ]  # fmt: skip
+    if "since" in result.tables:
+        panels.append(_since(result))
+    return FigureSpec(
+        title=_TITLES[question.show] + " between versions",
+        subtitle=f"old in rows, new in columns; {result.notes[0].removeprefix('Unit: ')}",
+        panels=tuple(panels),
+        columns=2,
+        caption=f"{result.summary()} Cells: {_SAID[question.show]}. {' '.join(result.notes[:2])}",
+    )
+
+
+def _text(show: str, value: float) -> str:
+    if show == "mcnemar_p":
+        return f"{value:.2g}" if value >= 1e-3 else "<.001"
+    if show == "difference":
+        return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{value:.2f}" if show == "relative_nfr" else f"{100 * value:.1f}"
+
+
+def _since(result: FlipMatrix) -> Panel:
+    table = result.tables["since"]
+    at = np.arange(len(table), dtype=float)
+    bars = [
+        Bars(
+            key=column, at=at + shift, height=table[column].to_numpy(float), width=0.36, hue=hue, label=label,
+            notes=tuple(
+                f"{version}: {count:,} of {all_:,} {word} since {before} stayed so"
+                for version, before, count, all_ in zip(
+                    table["version"], table["before"], table[column], table[total], strict=True
+                )
+            ),
+        )
+        for column, total, hue, label, word, shift in (
+            ("broken_since", "broke", "bad", "wrong ever since", "broken", -0.2),
+            ("right_since", "mended", "good", "right ever since", "mended", 0.2),
+        )
+    ]  # fmt: skip
+    return Panel(
+        key="since",
+        x=Axis(label="version", scale="category", names=tuple(shortened(name, 20) for name in table["version"])),
+        y=Axis(label="items", low=0.0),
+        marks=tuple(bars),
+        title="Since when",
+    )
+
+
+ANALYSIS = Analysis(
+    id="compat.matrix",
+    title="Flips between all versions",
+    asks="Which version broke what, since when?",
+    question=MatrixQuestion,
+    figure=figure,
+    sources=(
+        "Yan et al. (2021), Positive-Congruent Training: negative flip rate, relative NFR",
+        "McNemar (1947); Holm (1979); Wilson (1927)",
+    ),
+    definition="""\
+With R the 0/1 matrix of right answers (items in rows, versions in columns) and W its complement, the counts of all pairs are
+products: RᵀW the negative flips (old in rows), RᵀR both right, WᵀW both wrong. NFR = RᵀW / n, PFR its transpose; PFR − NFR is
+the difference of accuracies. Churn counts answers that differ; relative NFR divides by accuracy_old · error_new, the rate of
+independent errors. *Since when*: an item counts for the version from which on it is wrong in all versions.
+
+Unit: the item (Wilson), or the cluster (bootstrap). Trap: with many pairs some cell always looks bad; the p-values are
+adjusted by Holm over all pairs, the intervals are not. """,
+)
