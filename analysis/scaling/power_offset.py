@@ -24,7 +24,7 @@ from ...models.result import Estimate, Result, counted, significant, with_interv
 from ...models.selection import is_in
 from ...models.store import RunStore
 from ..alignment import default_tag, reduced
-from ..resampling import DRAWS, bootstrap, percentile_interval
+from ..resampling import DRAWS, bootstrap, percentile_interval, t_quantile
 
 _SIZES_FOR_E, _SIZES = 5, 3
 _SIZE_AXES = ("params", "tokens", "flops", "active_params")
@@ -148,6 +148,14 @@ class PowerLaw:
         What lies on a bound.
     unit : str
         How the draws were made.
+    theta : ndarray, shape (3,)
+        The parameters as they are fitted: log of A at the middle size, alpha, log E.
+    middle : float
+        Mean of the log sizes.
+    covariance : ndarray, shape (3, 3), or None
+        Of `theta`, where there are too few runs to resample.
+    freedom : int
+        Degrees of freedom behind the covariance.
     """
 
     variant: str
@@ -164,13 +172,27 @@ class PowerLaw:
     condition: float
     bounds: tuple[str, ...]
     unit: str
+    theta: np.ndarray
+    middle: float
+    covariance: np.ndarray | None
+    freedom: int
 
     def at(self, x: np.ndarray | float) -> np.ndarray:
         """Give y at sizes x."""
         return np.asarray(self.E + self.A * np.asarray(x, float) ** -self.alpha)
 
     def band(self, x: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Give the interval of the law at sizes x."""
+        """Give the interval of the law at sizes x.
+
+        With too few runs to resample it is the delta method's, on log y: parameters that trade off against each other are
+        uncertain together where the law itself is not, and drawing them from their linearised distribution would
+        widen the band by its curvature (Bates and Watts, 1988, Nonlinear Regression Analysis, 2.3).
+        """
+        if self.covariance is not None:
+            jacobian = _jacobian(self.theta, np.log(x) - self.middle)
+            error = np.sqrt(np.einsum("ij,jk,ik->i", jacobian, self.covariance, jacobian))
+            reach = t_quantile(level, self.freedom) * error
+            return self.at(x) * np.exp(-reach), self.at(x) * np.exp(reach)
         E, A, alpha = (column[:, None] for column in self.draws.T)
         low, high = percentile_interval(E + A * x**-alpha, level)
         return np.asarray(low), np.asarray(high)
@@ -211,11 +233,17 @@ def fit_law(
     jacobian = _jacobian(best, u)[:, list(free)]
     spread = np.linalg.svd(jacobian / np.linalg.norm(jacobian, axis=0), compute_uv=False)
     condition = float(spread[0] / spread[-1]) if spread[-1] > 0 else math.inf
-    drawn, unit = _draws(u, t, best, free, jacobian, cost, draws, seed, engine, progress)
+    freedom = len(u) - len(free)
+    covariance = None
+    if draws and freedom > 0 and len(u) < _FEW:
+        covariance = np.zeros((3, 3))
+        covariance[np.ix_(free, free)] = np.linalg.pinv(jacobian.T @ jacobian) * cost / freedom
+    drawn, unit = _draws(u, t, best, free, covariance, draws, seed, engine, progress)
     E, A, alpha = _in_units(best, middle)
     return PowerLaw(
         variant, points, 0.0 if "E = 0" in bounds else float(E), float(A), float(alpha), _in_units(drawn, middle).T,
         math.sqrt(cost / len(u)), cost, 3 if offset else 2, agreeing, len(begun), condition, tuple(bounds), unit,
+        best, middle, covariance, freedom,
     )  # fmt: skip
 
 
@@ -231,24 +259,22 @@ def _in_units(theta: np.ndarray, middle: float) -> np.ndarray:
 
 
 def _draws(
-    u: np.ndarray, t: np.ndarray, best: np.ndarray, free: Sequence[int], jacobian: np.ndarray, cost: float, draws: int,
+    u: np.ndarray, t: np.ndarray, best: np.ndarray, free: Sequence[int], covariance: np.ndarray | None, draws: int,
     seed: int, engine: Engine, progress: Progress,
 ) -> tuple[np.ndarray, str]:  # fmt: skip
     """Give `draws` laws that the data could have given, shape (draws, 3), and how they were made."""
-    n, p = jacobian.shape
+    n, p = len(u), len(free)
     if not draws:
         return np.empty((0, 3)), "not resampled"
     if n >= _FEW:
         function = partial(_refitted, u, t, best, tuple(free))
         return bootstrap(function, n, draws=draws, seed=seed, engine=engine, progress=progress), "bootstrap over runs"
-    if n <= p:
+    if covariance is None:
         return np.full((1, 3), np.nan), "no spare runs"
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * cost / (n - p)
     generator = np.random.default_rng(seed)
-    normal = generator.multivariate_normal(np.zeros(p), covariance, size=draws, method="eigh")
+    normal = generator.multivariate_normal(np.zeros(3), covariance, size=draws, method="eigh")
     scale = np.sqrt((n - p) / generator.chisquare(n - p, size=draws))
-    laws = np.repeat(best[None], draws, axis=0)
-    laws[:, list(free)] += normal * scale[:, None]
+    laws = np.repeat(best[None], draws, axis=0) + normal * scale[:, None]
     laws[:, 1] = np.clip(laws[:, 1], *_ALPHA)
     laws[:, 2] = np.minimum(laws[:, 2], t.max())
     return laws, f"t approximation, {n - p} degrees of freedom"

@@ -275,3 +275,27 @@ def test_that_the_question_goes_to_json_and_back() -> None:
     question = PowerOffsetQuestion(size="params", variant="family", offset=False, subtract=True)
     assert PowerOffsetQuestion.from_json(question.to_json()) == question
     assert ANALYSIS.inputs == ("runs",)
+
+
+def test_that_the_band_of_few_runs_is_as_narrow_as_their_scatter() -> None:
+    # Six runs that scatter by 1 %: E, A and alpha trade off, but the law between the runs is known to a few percent.
+    rng = np.random.default_rng(3)
+    size = np.geomspace(4e3, 3e5, 6)
+    loss = (1.4 + 50 * size**-0.48) * np.exp(rng.normal(0, 0.01, 6))
+    law = fit_law(pd.DataFrame({"size": size, "loss": loss}), offset=True, draws=2000)
+    low, high = law.band(size, 0.95)
+    assert ((low < law.at(size)) & (law.at(size) < high)).all()
+    assert (high / low - 1).max() < 0.15
+
+
+def test_that_the_band_of_few_runs_covers_the_true_law() -> None:
+    rng = np.random.default_rng(5)
+    size = np.geomspace(1e4, 1e6, 7)
+    truth = 1.5 + 40 * size**-0.4
+    at = np.array([1e5])
+    covered = 0
+    for _ in range(300):
+        loss = truth * np.exp(rng.normal(0, 0.01, 7))
+        low, high = fit_law(pd.DataFrame({"size": size, "loss": loss}), offset=True, draws=2).band(at, 0.95)
+        covered += bool((low[0] < 1.5 + 40 * at[0] ** -0.4) and (1.5 + 40 * at[0] ** -0.4 < high[0]))
+    assert 0.9 <= covered / 300 <= 0.985
