@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QDialog, QLineEdit, QListWidget, QListWidgetItem, 
 
 from ...analysis import registry
 from ...models.store import RunStore
+from ..widgets.two_line_delegate import ASIDE, IS_QUIET, SENTENCE, TITLE, TwoLineDelegate
 
 
 class AskDialog(QDialog):
@@ -24,14 +25,15 @@ class AskDialog(QDialog):
     def __init__(self, store: RunStore, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Ask")
-        self.resize(560, 420)
+        self.resize(640, 560)
         self._line = QLineEdit(self)
         self._line.setPlaceholderText("What do you want to know? (scaling, flips, calibration …)")
         self._line.setAccessibleName("search questions")
         self._line.textChanged.connect(self._on_line_changed)
         self._line.installEventFilter(self)
         self._list = QListWidget(self)
-        self._list.setWordWrap(True)
+        self._list.setItemDelegate(TwoLineDelegate(self._list))
+        self._list.setMouseTracking(True)
         self._list.setAccessibleName("questions")
         self._list.itemActivated.connect(self._on_list_activated)
         layout = QVBoxLayout(self)
@@ -41,12 +43,18 @@ class AskDialog(QDialog):
         layout.addWidget(self._list, 1)
         entries = [(analysis, analysis.question.missing(store)) for analysis in registry.catalogue()]
         for analysis, lacking in sorted(entries, key=lambda entry: bool(entry[1])):
-            says = f"{analysis.title}\n{analysis.asks}" + (f"\n{lacking}" if lacking else "")
-            item = QListWidgetItem(says, self._list)
+            sentence = f"{lacking[0].upper()}{lacking[1:]}." if lacking else analysis.asks
+            # The text is what a screen reader says and what typing searches.
+            item = QListWidgetItem(f"{analysis.title}. {analysis.asks} {lacking}", self._list)
             item.setData(Qt.ItemDataRole.UserRole, analysis.id)
-            item.setToolTip(analysis.id)
-            if lacking:
-                item.setForeground(self.palette().placeholderText())
+            item.setToolTip(f"{analysis.asks}\n{lacking}".strip())
+            for role, value in (
+                (TITLE, analysis.title),
+                (SENTENCE, sentence),
+                (ASIDE, analysis.id),
+                (IS_QUIET, bool(lacking)),
+            ):
+                item.setData(role, value)
         self._list.setCurrentRow(0)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from PySide6.QtCore import Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QPixmap
+from PySide6.QtCore import QSize, QSizeF, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -89,9 +89,10 @@ class ExportDialog(QDialog):
         self._said.setWordWrap(True)
         self._preview = QLabel(self)
         self._preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        paper = QScrollArea(self)
-        paper.setWidget(self._preview)
-        paper.setWidgetResizable(True)
+        self._preview.setMinimumSize(1, 1)
+        self._paper = QScrollArea(self)
+        self._paper.setWidget(self._preview)
+        self._paper.setWidgetResizable(True)
 
         form = QGridLayout()
         form.setVerticalSpacing(6)
@@ -141,7 +142,7 @@ class ExportDialog(QDialog):
         side_widget.setLayout(side)
         side_widget.setFixedWidth(360)
         view = QVBoxLayout()
-        view.addWidget(paper, 1)
+        view.addWidget(self._paper, 1)
         view.addWidget(self._size)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
@@ -215,15 +216,27 @@ class ExportDialog(QDialog):
 
     def _on_preview(self, image: bytes) -> None:
         self._image = QImage.fromData(image)
-        shown = QPixmap.fromImage(self._image)
-        ratio = self.devicePixelRatioF()
-        room = 580 * ratio
-        if shown.width() > room:
-            shown = shown.scaledToWidth(int(room), Qt.TransformationMode.SmoothTransformation)
-        shown.setDevicePixelRatio(ratio)
-        self._preview.setPixmap(shown)
+        self._show_preview()
         inches = (self._image.width() / _PREVIEW_DPI, self._image.height() / _PREVIEW_DPI)
         self._size.setText(f"{inches[0]:.2f} × {inches[1]:.2f} in, on white")
+
+    def _show_preview(self) -> None:
+        """Show the whole figure, never larger than it was drawn."""
+        if self._image.isNull():
+            return
+        ratio = self.devicePixelRatioF()
+        room = (QSizeF(self._paper.size()) * ratio).toSize() - QSize(16, 16)
+        shown = QPixmap.fromImage(self._image)
+        if shown.width() > room.width() or shown.height() > room.height():
+            how = Qt.TransformationMode.SmoothTransformation
+            shown = shown.scaled(room, Qt.AspectRatioMode.KeepAspectRatio, how)
+        shown.setDevicePixelRatio(ratio)
+        self._preview.setPixmap(shown)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fit the preview."""
+        super().resizeEvent(event)
+        self._show_preview()
 
     def _on_failure(self, error: Exception) -> None:
         self._export.setEnabled(True)
