@@ -559,7 +559,8 @@ class FigureView(QWidget):
             view.place_legend(breadth - wide, tall)
             tall = max(tall - (view.head_height() - before), 8.0)
             y += gap
-            x, width = left + wide, max(breadth - wide, 8.0)
+            side = view.bar_width(breadth - wide, tall)
+            x, width = left + wide, max(breadth - wide - side, 8.0)
             head = view.head_height()
             view.head.setGeometry(QRectF(left, y, breadth, head))
             view.head_indent = wide
@@ -568,9 +569,10 @@ class FigureView(QWidget):
             view.y_item.measure(*view.y_window, tall)
             frame = QRectF(x, y, width, tall)
             if view.panel.square:
-                side = min(width, tall)
-                frame = QRectF(x + (width - side) / 2, y, side, side)
+                length = min(width, tall)
+                frame = QRectF(x + (width - length) / 2, y, length, length)
             view.frame.setGeometry(frame)
+            view.bar.setGeometry(QRectF(frame.right(), frame.top(), side, frame.height()))
             view.x_item.setGeometry(QRectF(frame.left(), frame.bottom(), frame.width(), low))
             view.y_item.setGeometry(QRectF(frame.left() - wide, frame.top(), wide, frame.height()))
             view.refresh()

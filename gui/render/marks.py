@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from PySide6.QtGui import QBrush, QColor, QFontMetricsF, QImage, QPainter, QPain
 from ...analysis.decimate import ZoomableLine
 from ...models.figure import Axis, Band, Bars, Cells, EdgeMarks, Mark, Points, Rule, Text
 from ...resources import Theme
-from ..theme import TICK, font
+from ..theme import CAPTION, TEXT, TICK, font
 from .emphasis import DIMMED
 from .ticks import number, place, to_axis, to_data
 from .viewport import Viewport, polygon
@@ -85,6 +86,16 @@ class Canvas:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """What the colours of a ramp mean: the values at its ends, and of what."""
+
+    low: float
+    high: float
+    ramp: str
+    label: str
+
+
 class Drawing(ABC, Generic[M]):
     """A mark, ready to be painted.
 
@@ -130,6 +141,10 @@ class Drawing(ABC, Generic[M]):
 
     def outline(self, viewport: Viewport, element: int) -> QRectF | None:
         """Give the rectangle of an element that is shown by an outline when it is pointed at."""
+        return None
+
+    def colours_to_explain(self, width: float, height: float) -> Colours | None:
+        """Give what colours mean that texts do not tell in a panel of a size in pixels."""
         return None
 
     def note(self, element: int) -> str:
@@ -488,6 +503,44 @@ class _CellsDrawing(Drawing[Cells]):
     def elements(self) -> int:
         return self.values.size
 
+    @cached_property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """What is written in the cells: what the mark says, else the values."""
+        if self.mark.texts:
+            return self.mark.texts
+        return tuple(
+            tuple(number(value, digits=3) if math.isfinite(value) else "" for value in row)
+            for row in self.values.tolist()
+        )
+
+    @cached_property
+    def _room(self) -> tuple[float, float]:
+        """Width and height of the largest text at the size of a tick, in pixels."""
+        metrics = QFontMetricsF(font(TICK))
+        lines = [text.split("\n") for row in self.texts for text in row if text]
+        width = max((metrics.horizontalAdvance(line) for text in lines for line in text), default=0.0)
+        return width, metrics.height() * max(map(len, lines), default=0)
+
+    def _type_size(self, width: float, height: float) -> float:
+        """Give the size of type in cells of a size in pixels: larger than a tick's where all texts have ample room."""
+        wide, high = self._room
+        for size in (TEXT, CAPTION):
+            if wide * size / TICK + 24 <= width and high * size / TICK + 16 <= height:
+                return size
+        return TICK
+
+    def _fits(self, width: float, height: float) -> bool:
+        """Whether all texts fit into cells of a size in pixels."""
+        wide, high = self._room
+        return wide + 6 <= width and high + 2 <= height
+
+    def colours_to_explain(self, width: float, height: float) -> Colours | None:
+        rows, columns = self.values.shape
+        fits = self._fits(width / max(columns, 1), height / max(rows, 1))
+        if fits or not self.mark.label or not self.high > self.low:
+            return None
+        return Colours(self.low, self.high, self.mark.ramp, self.mark.label)
+
     def extent(self, window: Window | None = None) -> Box:
         rows, columns = self.values.shape
         return (-0.5, columns - 0.5, -0.5, rows - 0.5)
@@ -509,7 +562,8 @@ class _CellsDrawing(Drawing[Cells]):
         gap = 0.0 if small else 1.0
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not small)
         painter.setPen(Qt.PenStyle.NoPen)
-        letters = font(TICK)
+        writes = not small and (bool(self.mark.texts) or self._fits(sample.width(), sample.height()))
+        letters = font(self._type_size(sample.width(), sample.height()))
         metrics = QFontMetricsF(letters)
         painter.setFont(letters)
         first_row, last_row = sorted((viewport.y_at(0.0), viewport.y_at(viewport.height)))
@@ -529,7 +583,7 @@ class _CellsDrawing(Drawing[Cells]):
                     painter.fillRect(cell.adjusted(0, 0, 0.6, 0.6), QColor(ground))
                 else:
                     painter.drawRoundedRect(cell, 2, 2)
-                text = self.mark.texts[row][column] if self.mark.texts else ""
+                text = self.texts[row][column] if writes else ""
                 lines = text.split("\n")
                 if (
                     text

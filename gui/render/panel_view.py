@@ -21,6 +21,7 @@ from ...resources import Theme
 from ..theme import CAPTION, font
 from .axes import AxisItem
 from .brush import clause_of, joined, passes_through
+from .colour_bar import ColourBar
 from .curve_item import Curves
 from .emphasis import Emphasis, mask
 from .legend import Legend, entries, free_corner
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 REACH = 12.0
 """Pixels within which a line is near the mouse."""
+
+_ROOM_FOR_A_BAR = 160.0
+"""Pixels of a panel from which on a bar of colours stands beside it."""
 
 TableOrder = Literal["screen", "name", "value", "difference"]
 """How the rows of the table at the cursor are sorted: the highest on screen first, by name, the smallest value first, the
@@ -121,6 +125,7 @@ class PanelView:
         self.x_item = AxisItem("bottom", lambda at, steps: self._zoom(at, None, steps), lambda e: self._drag_axis(e, 0))
         self.y_item = AxisItem("left", lambda at, steps: self._zoom(None, at, steps), lambda e: self._drag_axis(e, 1))
         self.head = _Head(self)
+        self.bar = ColourBar()
         self.curves = Curves(self.content, self.content.update)
         self.drawings: dict[str, Drawing[Any]] = {}
         self.x_window: Window = (0.0, 1.0)
@@ -141,7 +146,7 @@ class PanelView:
         self._snapped: float | None = None
         self._pin: float | None = None
         self._order: TableOrder = "screen"
-        for item in (self.frame, self.x_item, self.y_item, self.head, self.overlay):
+        for item in (self.frame, self.x_item, self.y_item, self.head, self.bar, self.overlay):
             scene.addItem(item)
 
     # --- what is drawn
@@ -215,7 +220,7 @@ class PanelView:
         self._theme = theme
         self.curves.set_theme(theme)
         self.overlay.set_theme(theme)
-        for item in (self.x_item, self.y_item):
+        for item in (self.x_item, self.y_item, self.bar):
             item.set_theme(theme)
         self.head.update()
         self.content.update()
@@ -242,7 +247,7 @@ class PanelView:
         scene's until then; taken out of it, they would be freed by Python's garbage collector, children before parents.
         """
         self.curves.stop()
-        for item in (self.overlay, self.frame, self.x_item, self.y_item, self.head):
+        for item in (self.overlay, self.frame, self.x_item, self.y_item, self.head, self.bar):
             item.hide()
             item.deleteLater()
 
@@ -381,6 +386,16 @@ class PanelView:
         if self._legend is not None and self._legend_at is None:
             height += self._legend.height + 4
         return height
+
+    def bar_width(self, width: float, height: float) -> float:
+        """Give the pixels that the bar of colours takes from a frame of a size; 0 where none is needed."""
+        for one in self.drawings.values():
+            colours = one.colours_to_explain(width, height)
+            if colours is not None and width > _ROOM_FOR_A_BAR:
+                self.bar.show()
+                return self.bar.measure(colours, height)
+        self.bar.hide()
+        return 0.0
 
     def place_legend(self, width: float, height: float) -> None:
         """Decide where the legend stands in a frame of a size; once for the same marks, window and size."""

@@ -188,6 +188,38 @@ def test_that_cells_are_drawn_along_the_ramp_with_the_first_row_at_the_top(show:
     assert on_screen(view, view.panels[0], 0, 0).y() < on_screen(view, view.panels[0], 0, 1).y()
 
 
+def matrix(size: int, **more: Any) -> Cells:
+    values = np.linspace(0.0, 1.0, size * size).reshape(size, size)
+    names = tuple(f"n{i}" for i in range(size))
+    return Cells(key="cells", values=values, rows=names, columns=names, **more)
+
+
+def test_that_a_bar_says_what_colours_mean_where_texts_do_not_fit(show: Show) -> None:
+    panel = show(figure(matrix(40, label="tau-b"), square=True)).panels[0]
+    assert panel.bar.isVisible()
+    assert panel.bar.geometry().left() == panel.frame.geometry().right()
+    for spec in (figure(matrix(3, label="tau-b")), figure(matrix(40)), figure(LINE)):
+        assert not show(spec).panels[0].bar.isVisible()
+
+
+def test_that_the_bar_runs_from_the_lowest_at_the_bottom_to_the_highest_at_the_top(show: Show) -> None:
+    view = show(figure(matrix(40, label="tau-b", low=-1.0)))
+    place = view.panels[0].bar.geometry().toRect().translated(view._canvas.pos())
+    image, theme = pixels(view.grab_image(1.0)), appearance().theme
+    for row, fraction in ((place.bottom() - 3, 0.0), (place.center().y(), 0.5), (place.top() + 3, 1.0)):
+        colour = QColor(theme.ramp("sequential", fraction))
+        ink = image[row, place.left() + 15]
+        assert np.abs(ink - [colour.red(), colour.green(), colour.blue()]).max() <= 8
+    assert view.panels[0].bar._ticks.texts[0] == "−1.0"
+
+
+@pytest.mark.parametrize(("size", "written"), [(3, True), (12, False)])
+def test_that_values_are_written_in_cells_with_room_for_all_of_them(show: Show, size: int, written: bool) -> None:
+    silent = matrix(size, texts=(("",) * size,) * size)
+    with_values, without = (pixels(show(figure(mark)).grab_image(1.0)) for mark in (matrix(size), silent))
+    assert (with_values != without).any() is np.bool_(written)
+
+
 @pytest.mark.parametrize(
     ("mark", "box"),
     [
