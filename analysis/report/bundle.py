@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,8 +27,12 @@ def export_bundle(
     title: bool | None = None,
     height: float | None = None,
     raw: pd.DataFrame | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> tuple[Path, ...]:
-    """Write ``NAME.pdf`` (and other formats), ``NAME.csv``, ``NAME.txt`` with the caption, ``NAME.py``, and ``NAME_raw.csv``.
+    """Write a figure with all that belongs to it.
+
+    ``NAME.pdf`` (and other formats), ``NAME.csv`` with the numbers drawn, ``NAME.txt`` with the caption, ``NAME.py``; and where
+    given ``NAME_raw.csv`` and ``NAME_TABLE.csv`` and ``.tex``.
 
     Parameters
     ----------
@@ -44,6 +48,8 @@ def export_bundle(
         As for `export.figure_bytes`.
     raw : DataFrame, optional
         The rows behind the figure, before smoothing and grouping.
+    tables : mapping of str to DataFrame, optional
+        Tables of the result by name; each also as LaTeX.
 
     Returns
     -------
@@ -67,6 +73,9 @@ def export_bundle(
     files[f"{name}.py"] = redrawing_script(spec, style, name, height=height).encode()
     if raw is not None:
         files[f"{name}_raw.csv"] = table_bytes(raw, "csv")
+    for table, frame in (tables or {}).items():
+        for kind in ("csv", "tex"):
+            files[f"{name}_{table.replace(' ', '_')}.{kind}"] = table_bytes(frame, kind)
     written = []
     for file, data in files.items():
         write_whole(folder / file, data)

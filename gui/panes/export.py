@@ -77,6 +77,7 @@ class ExportDialog(QDialog):
         self._dpi.setValue(300)
         self._dpi.setSuffix(" dpi")
         self._name = QLineEdit(_file_name(answer), self)
+        self._name.setCursorPosition(0)
         self._folder = QLineEdit(str(folder), self)
         browse = QPushButton("Browse…", self)
         browse.clicked.connect(self._on_browse_clicked)
@@ -117,13 +118,13 @@ class ExportDialog(QDialog):
         side.addLayout(form)
         side.addWidget(muted("caption", self))
         side.addWidget(self._caption)
-        side.addWidget(
-            muted(
-                "Beside the figure: the numbers drawn (CSV), the tables, the caption and a script that draws it again.",
-                self,
-            )
+        beside = muted(
+            "Beside the figure: the numbers drawn and the rows behind them (CSV), the tables (CSV, LaTeX), the caption, and a "
+            "script that draws it again.",
+            self,
         )
-        side.itemAt(side.count() - 1).widget().setWordWrap(True)  # type: ignore[union-attr]
+        beside.setWordWrap(True)
+        side.addWidget(beside)
         side.addStretch(1)
         side.addWidget(self._said)
         self._export = QPushButton("Export", self)
@@ -273,6 +274,7 @@ class ExportDialog(QDialog):
 
         def work(progress: CancellableProgress) -> tuple[Path, ...]:
             from ...analysis.report.bundle import export_bundle
+            from ...analysis.report.tables import estimates_table
 
             progress(0, 0)
             return export_bundle(
@@ -285,6 +287,7 @@ class ExportDialog(QDialog):
                 title=title,
                 height=height,
                 raw=_rows_behind(answer),
+                tables={"estimates": estimates_table(answer.result), **answer.result.tables},
             )
 
         return work
@@ -307,5 +310,5 @@ def _rows_behind(answer: Answer) -> pd.DataFrame | None:
 
 def _file_name(answer: Answer) -> str:
     """Give a name for the files: the analysis and what was asked of it."""
-    said = f"{answer.analysis.id} {answer.figure.title}".lower()
+    said = f"{answer.analysis.id.partition('.')[2]} {answer.figure.title}".lower()
     return "_".join("".join(c if c.isalnum() or c in ".-" else " " for c in said).split())[:60]
