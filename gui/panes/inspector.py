@@ -65,7 +65,7 @@ class Inspector(QScrollArea):
         self._where.editingFinished.connect(self._on_where_finished)
         self._form = OptionForm(self._choices, body)
         self._form.changed.connect(self._on_form_changed)
-        self._estimates = FrameTable(body)
+        self._estimates = FrameTable(body, compact=True)
         self._tables = QTabWidget(body)
         self._tables.setDocumentMode(True)
         self._notes = muted("", body)

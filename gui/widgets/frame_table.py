@@ -166,6 +166,8 @@ class FrameTable(QTableView):
     sorts_itself : bool
         Whether a click on a header sorts at once; otherwise only `sort_wanted` tells, for tables so long that sorting
         is work for another thread.
+    compact : bool
+        Whether columns are only as wide as their texts, for a narrow place.
 
     Signals
     -------
@@ -181,9 +183,10 @@ class FrameTable(QTableView):
     picked = Signal(object)
     activated_row = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None, *, sorts_itself: bool = True) -> None:
+    def __init__(self, parent: QWidget | None = None, *, sorts_itself: bool = True, compact: bool = False) -> None:
         super().__init__(parent)
         self._sorts_itself = sorts_itself
+        self._compact = compact
         self._sorted: tuple[int, bool] | None = None
         self._widths_by_hand = False
         self._fitting = False
@@ -306,10 +309,11 @@ class FrameTable(QTableView):
         rows = range(min(model.rowCount(), _LOOKED_AT))
         self._natural_widths = []
         for column in range(model.columnCount()):
-            width = header_metrics.horizontalAdvance(model.titles[column]) + 34
+            beside, beside_title = (18, 18) if self._compact else (26, 34)
+            width = header_metrics.horizontalAdvance(model.titles[column]) + beside_title
             for row in rows:
                 text = model.data(model.index(row, column))
-                width = max(width, metrics.horizontalAdvance(text[:80]) + 26)
+                width = max(width, metrics.horizontalAdvance(text[:80]) + beside)
             self._natural_widths.append(min(width, _WIDEST))
 
     def _fit(self) -> None:
