@@ -42,7 +42,7 @@ _LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 _WORDS = {"yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 _SPREADS = frozenset({"stderr", "bootstrap_stderr", "std", "var"})
 _ERRORS = ("stderr", "bootstrap_stderr")
-_CONFIG = ("task_args", "model_args", "model_generate_config", "config", "task_version")
+_CONFIG = ("task_args", "model_args", "model_generate_config", "task_version")
 
 
 class InspectReader(Reader):
@@ -84,7 +84,8 @@ class InspectReader(Reader):
             yield TableRows(source.relative, self.name, with_categories(frame), "scores")
         rows = _predictions(samples, stated["task"])
         if rows:
-            frame = pd.DataFrame(rows).assign(**{name: value for name, value in stated.items() if name != "task"})
+            same = {name: stated[name] for name in ("model", "seed", "dataset", "created") if name in stated}
+            frame = pd.DataFrame(rows).assign(**same)
             yield TableRows(f"{source.relative}/samples", self.name, with_categories(frame), "predictions")
         status = str(log.get("status") or "")
         if status in ("started", "cancelled", "error"):

@@ -1,4 +1,4 @@
-"""Results of the language-model evaluation harness: one JSON document of scores for one model, or for one checkpoint of it.
+"""Results and samples of the language-model evaluation harness: scores and answers of one model, or of one checkpoint of it.
 
 Versions 0.2 and 0.3 write ``acc`` and ``acc_stderr``; from 0.4 on the name of the filter stands behind a comma
 (``exact_match,strict-match``). Which model it is, and which checkpoint, is taken from what the configuration states, never
@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 
 from ..errors import ReadError
+from ..growing_file import lines
+from ..json_document import json_document
+from ..logged_columns import as_number, is_number
 from ..progress import Progress
+from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
 
 _BEGINS = re.compile(rb'\s*\{\s*"results"\s*:\s*\{\s*"[^"\n]+"\s*:\s*\{\s*"')
 _NAME = re.compile(r"results_\d{4}-\d{2}-\d{2}T[\d.:-]+\.json")
 _STEP = re.compile(r"(?:.*[-_/])?step[-_]?(\d+)(?:[-_].*)?")
+_SAMPLES = re.compile(r"samples_(.+?)(?:_(\d{4}-\d{2}-\d{2}T[\d.:-]+))?\.jsonl")
 _MOST_BYTES = 1 << 30
+_MOST_SAMPLE_BYTES = 16 << 30
+_MOST_CHOICES = 100
+_LONGEST_TEXT = 2_000
 
 
 class LmEvalReader(Reader):
@@ -68,6 +78,53 @@ class LmEvalReader(Reader):
         yield TableRows(source.relative, self.name, frame, "scores")
         if odd:
             yield Problem(source.relative, self.name, f"Left out, not numbers: {', '.join(odd[:6])}.")
+        yield Cursor({str(path): size})
+
+
+class LmEvalSamplesReader(Reader):
+    """Reads the samples of one task."""
+
+    name = "lm-eval samples"
+    makes_runs = False
+
+    def match(self, entry: Entry) -> Match:
+        """Know samples by the name of the file and the first key of a line."""
+        known = _SAMPLES.fullmatch(entry.name) and entry.head.startswith(b'{"doc_id"')
+        return Match.YES if known else Match.NO
+
+    def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
+        """Read all lines; of the documents, which can be long, only the hashes are kept.
+
+        Raises
+        ------
+        ReadError
+            When no line is a sample, or the file is larger than is read.
+        """
+        path = source.path
+        size = require_regular(path)
+        if size > _MOST_SAMPLE_BYTES:
+            raise ReadError(
+                f"It has {size / 2**30:.0f} GiB; samples of at most {_MOST_SAMPLE_BYTES >> 30} GiB are read."
+            )
+        samples: list[_Sample] = []
+        left_out = 0
+        with open(path, "rb") as file:
+            for block in lines(file, 0, size):
+                for line in block.data.splitlines():
+                    if line.strip():
+                        sample = _sample(line)
+                        left_out += sample is None
+                        samples += [sample] if sample else []
+                progress(block.end, size, source.relative)
+        if not samples:
+            raise ReadError("It has no samples.")
+        name = _SAMPLES.fullmatch(path.name)
+        task, time = (name[1], name[2]) if name else (path.stem, None)
+        frame = _frame(samples, task).assign(**_stated_beside(path, time, source.relative))
+        yield TableRows(source.relative, self.name, with_categories(frame), "predictions")
+        if left_out:
+            what = f"{left_out:,} line{'s are' if left_out > 1 else ' is'} no sample and left out."
+            yield Problem(source.relative, self.name, what)
         yield Cursor({str(path): size})
 
 
@@ -154,3 +211,119 @@ def _arguments(text: Any) -> dict[str, Any]:
         return text
     pairs = (part.partition("=") for part in str(text or "").split(","))
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+# -- samples ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is kept of a line: the columns of its row, and the probabilities of the choices where there are any."""
+
+    row: dict[str, Any]
+    probabilities: np.ndarray | None
+
+
+def _sample(line: bytes) -> _Sample | None:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict) or "doc_id" not in record:
+        return None
+    row: dict[str, Any] = {"item": str(record["doc_id"])}
+    for name in ("doc_hash", "target_hash", "filter"):
+        if isinstance(record.get(name), str):
+            row[name] = record[name]
+    target, given = record.get("target"), record.get("filtered_resps")
+    likelihoods = _likelihoods(given)
+    probabilities = None
+    if likelihoods is not None and len(likelihoods) > 1:
+        odds = np.exp(likelihoods - likelihoods.max())
+        probabilities = odds / odds.sum()
+        best = int(np.argmax(probabilities))
+        row |= {
+            "label": _chosen(target, record.get("arguments"), len(likelihoods)),
+            "prediction": str(best),
+            "confidence": float(probabilities[best]),
+        }
+    else:
+        row["label"] = _cut(target)
+        if likelihoods is not None:
+            row["logprob"] = float(likelihoods[0])
+        else:
+            row["prediction"] = _cut(given[0] if isinstance(given, list) and given else given)
+    names = record.get("metrics")
+    metrics = names if isinstance(names, list) else ["acc", "acc_norm", "exact_match"]
+    values = {str(name): float(record[name]) for name in metrics if isinstance(record.get(name), int | float)}
+    row["correct"] = next(
+        (values[name] for name in ("acc", "exact_match", *values) if _is_share(values.get(name))), None
+    )
+    return _Sample(row | {name: value for name, value in values.items() if name not in row}, probabilities)
+
+
+def _is_share(value: float | None) -> bool:
+    return value is not None and 0 <= value <= 1
+
+
+def _likelihoods(given: Any) -> np.ndarray | None:
+    """Give the log-likelihood of each choice, where responses are ``[log-likelihood, is greedy]``; newer versions quote both."""
+    if not isinstance(given, list) or not 0 < len(given) <= _MOST_CHOICES:
+        return None
+    found = []
+    for pair in given:
+        if not isinstance(pair, list) or len(pair) != 2 or str(pair[1]) not in ("True", "False"):
+            return None
+        value = pair[0] if is_number(pair[0]) else as_number(str(pair[0]))
+        if value is None or value != value:
+            return None
+        found.append(float(value))
+    return np.array(found) if max(found) > -np.inf else None
+
+
+def _chosen(target: Any, arguments: Any, choices: int) -> str | None:
+    """Give the number of the right choice: stated as such, or as the text of one of the choices."""
+    text = str(target).strip()
+    if text.isdecimal() and int(text) < choices:
+        return str(int(text))
+    if isinstance(arguments, dict):
+        given = [arguments.get(f"gen_args_{number}") for number in range(choices)]
+        texts = [str(one.get("arg_1")) if isinstance(one, dict) else "" for one in given]
+    else:
+        given = arguments if isinstance(arguments, list) else []
+        texts = [str(one[1]) if isinstance(one, list) and len(one) > 1 else "" for one in given]
+    found = [number for number, one in enumerate(texts) if one.strip() == text]
+    return str(found[0]) if len(found) == 1 else _cut(target)
+
+
+def _cut(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+def _frame(samples: list[_Sample], task: str) -> pd.DataFrame:
+    """Give the rows of all samples. Filters are tasks of their own where there are several, as each has its own answer."""
+    frame = pd.DataFrame([sample.row for sample in samples])
+    filters = frame["filter"] if "filter" in frame.columns else pd.Series([""] * len(frame))
+    frame["task"] = task + "/" + filters if filters.nunique() > 1 else task
+    choices = {0 if sample.probabilities is None else len(sample.probabilities) for sample in samples}
+    if len(choices) == 1 and 0 not in choices:
+        matrix = np.array([sample.probabilities for sample in samples])
+        frame = frame.assign(**{f"prob.{number}": matrix[:, number] for number in range(matrix.shape[1])})
+    return frame
+
+
+def _stated_beside(path: Path, time: str | None, relative: str) -> dict[str, Any]:
+    """Give what the results of the same time state; without them the folder is named after the model."""
+    beside = sorted(path.parent.glob(f"*_{time}.json")) if time else []
+    for results in beside:
+        try:
+            document = json_document(results)
+        except (OSError, ReadError):
+            continue
+        if isinstance(document, dict) and isinstance(document.get("results"), dict):
+            return {name: value for name, value in _stated(document, relative).items() if value is not None}
+    folder = PurePosixPath(relative).parent.name
+    return {"model": folder.rpartition("__")[2] or path.stem}

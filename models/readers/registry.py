@@ -16,6 +16,7 @@ _BUILTIN = (
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
     "lm_eval.LmEvalReader",
+    "lm_eval.LmEvalSamplesReader",
     "inspect_log.InspectReader",
     "csv_log.CsvLogReader",
     "json_lines.JsonLinesReader",
