@@ -14,10 +14,18 @@ import numpy as np
 
 from ..models.engine import LOCAL, Engine
 from ..models.progress import Progress, quiet
+from ..models.result import significant
 from .resampling import DRAWS, DrawBlock, Interval, draw_blocks, p_of_draws, wilson
 
 
-def mcnemar_exact_all(b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def said_p(p: float) -> str:
+    """Write a p-value with its sign: ``= 0.0123``, ``< 1e-300``; ``is undefined`` where it is NaN."""
+    if math.isnan(p):
+        return "is undefined"
+    return f"= {significant(p, 3)}" if p > 1e-300 else "< 1e-300"
+
+
+def mcnemar_exact_all(b: np.ndarray | float, c: np.ndarray | float) -> np.ndarray:
     """Give the exact two-sided p of McNemar's test for arrays of counts; 1 where b + c is 0."""
     from scipy.special import bdtr
 
