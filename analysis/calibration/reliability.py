@@ -18,7 +18,8 @@ from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, significant, with_interval
 from ...models.selection import All, Between, Clause, is_in
 from ...models.store import RunStore
-from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats, rightness
+from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats
+from ..forecast_rows import forecasts_of
 from ..forecasts import Binned, IsotonicFit, SmoothFit, bins_of, fit_isotonic, fit_smooth, mass_edges, width_edges
 from ..resampling import DRAWS, bootstrap, p_of_draws, percentile_interval, wilson
 
@@ -209,7 +210,7 @@ def _forecasts(store: RunStore, asked: ReliabilityQuestion) -> tuple[pd.DataFram
         raise TooLittleData(needs="predictions", found="none that are kept")
     key = present(frame, ("model", "version", "task", "item", "sample"))
     refuse_repeats(frame, key, asked.model or "the predictions")
-    f, y, column = _top_forecasts(frame) if asked.target == "top label" else _class_forecasts(frame, asked)
+    f, y, column = forecasts_of(frame, asked.target, asked.class_label)
     known = np.isfinite(f) & np.isfinite(y)
     notes = []
     if lost := int(len(f) - np.count_nonzero(known)):
@@ -220,70 +221,6 @@ def _forecasts(store: RunStore, asked: ReliabilityQuestion) -> tuple[pd.DataFram
     if many := [name for name in many if name != asked.group]:
         notes.append("Pooled over " + ", ".join(counted(frame[name].nunique(), name) for name in many) + ".")
     return frame.assign(f=f, y=y)[known].reset_index(drop=True), column, tuple(kept), notes
-
-
-def _probabilities(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
-    """Give the probability of each class, shape (n, classes), from columns ``prob.*`` or ``logit.*``, and the
-    classes.
-    """
-    for prefix in ("prob.", "logit."):
-        columns = [str(name) for name in frame.columns if str(name).startswith(prefix)]
-        if columns:
-            p = frame[columns].to_numpy(float)
-            if prefix == "logit.":
-                p = np.exp(p - p.max(axis=1, keepdims=True))
-                p /= p.sum(axis=1, keepdims=True)
-            elif (np.abs(p.sum(axis=1) - 1) > 1e-3).any() and len(columns) > 1:
-                raise AnalysisError(
-                    "Probabilities of a row do not add up to 1.",
-                    remedy="If they are logits, name their columns logit.*.",
-                )
-            return p, [name.removeprefix(prefix) for name in columns]
-    return np.empty((len(frame), 0)), []
-
-
-def _top_forecasts(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, str]:
-    if present(frame, ["confidence"]):
-        return frame["confidence"].to_numpy(float), _outcomes(frame), "confidence"
-    p, classes = _probabilities(frame)
-    if not classes:
-        raise AnalysisError(
-            "Nothing says how confident the model was.",
-            remedy="Map a column onto 'confidence' (or name columns prob.*).",
-        )
-    if not present(frame, ["correct"]) and present(frame, ["label"]):
-        best = np.array(classes)[p.argmax(axis=1)]
-        return p.max(axis=1), (best == frame["label"].astype(str).to_numpy()).astype(float), ""
-    return p.max(axis=1), _outcomes(frame), ""
-
-
-def _outcomes(frame: pd.DataFrame) -> np.ndarray:
-    if "correct" in frame.columns:
-        scores = frame["correct"].dropna()
-        if not scores.isin([0, 1]).all():
-            raise AnalysisError(
-                "Calibration needs answers that are right or wrong; 'correct' holds scores in between.",
-                remedy="Derive a column that is 1 from some score on (--let correct='score >= 0.5').",
-            )
-    return rightness(frame)
-
-
-def _class_forecasts(frame: pd.DataFrame, asked: ReliabilityQuestion) -> tuple[np.ndarray, np.ndarray, str]:
-    if not present(frame, ["label"]):
-        raise AnalysisError("A class needs the right answers.", remedy="Map a column onto 'label'.")
-    p, classes = _probabilities(frame)
-    y = (frame["label"].astype(str) == asked.class_label).to_numpy(float)
-    if asked.target == "binary" and not classes and present(frame, ["confidence"]):
-        return frame["confidence"].to_numpy(float), y, "confidence"
-    if asked.class_label not in classes:
-        raise AnalysisError(
-            f"There is no probability of the class {asked.class_label!r}.",
-            remedy=f"Classes: {', '.join(classes[:12])}."
-            if classes
-            else "Name the columns of probabilities prob.CLASS.",
-        )
-    column = f"prob.{asked.class_label}"
-    return p[:, classes.index(asked.class_label)], y, column if column in frame.columns else ""
 
 
 def _curve(

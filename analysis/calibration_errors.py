@@ -1,0 +1,291 @@
+"""Errors of calibration, each for many weightings of one sample at once.
+
+Weights have shape (k, n): k resamples, or one row of the sample's own weights. Everything that is binned needs the sums of
+weight, forecast and outcome in each bin and nothing else, so that sums of parts of a table add up to those of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .forecast_rows import Sample
+from .forecasts import Closed, bins_of, mass_edges, width_edges
+
+_CHUNK = 65_536
+
+ESTIMATORS = ("ece", "ece_mass", "mce", "rms", "mad", "debiased_l1", "debiased_l2", "sweep")
+CLASSWISE = ("classwise", "classwise_mass", "classwise_debiased_l2")
+
+MEANING = {
+    "ece": "ECE, equal width",
+    "ece_mass": "ECE, equal mass",
+    "mce": "MCE, equal width",
+    "rms": "RMS, equal width",
+    "mad": "mean gap, equal mass",
+    "debiased_l1": "debiased L1",
+    "debiased_l2": "debiased L2, equal mass",
+    "sweep": "ECE, monotone sweep",
+    "classwise": "class-wise, equal width",
+    "classwise_mass": "class-wise, equal mass",
+    "classwise_debiased_l2": "class-wise debiased L2",
+    "signed": "mean confidence - accuracy",
+}
+"""What each error is called in a figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class BinSums:
+    """Sums by bin; each has shape (..., bins).
+
+    Attributes
+    ----------
+    n, f, y : ndarray
+        Sums of weight, weighted forecast, weighted outcome.
+    rows : ndarray, shape (bins,)
+        Effective number of rows for a weight sum of 1: rows / n stays that of the sample in every resample.
+    """
+
+    n: np.ndarray
+    f: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+
+    def __add__(self, other: BinSums) -> BinSums:
+        """Give the sums over both parts of a table; the parts are of equal weights."""
+        return BinSums(self.n + other.n, self.f + other.f, self.y + other.y, np.maximum(self.rows, other.rows))
+
+    def gaps(self) -> np.ndarray:
+        """Give mean outcome minus mean forecast of every bin; NaN where it holds nothing."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.n > 0, (self.y - self.f) / self.n, np.nan)
+
+    def ece(self) -> np.ndarray:
+        """Give the expected calibration error (Naeini et al. 2015)."""
+        return np.asarray(np.abs(self.y - self.f).sum(axis=-1) / self.n.sum(axis=-1))
+
+    def mce(self) -> np.ndarray:
+        """Give the greatest gap of a bin (Naeini et al. 2015)."""
+        return np.asarray(np.nanmax(np.abs(self.gaps()), axis=-1))
+
+    def rms(self) -> np.ndarray:
+        """Give the root of the mean squared gap."""
+        return np.asarray(np.sqrt(np.nansum(self.n * self.gaps() ** 2, axis=-1) / self.n.sum(axis=-1)))
+
+    def mean_gap(self) -> np.ndarray:
+        """Give the mean gap of the bins that hold anything, each counted alike."""
+        return np.asarray(np.nanmean(np.abs(self.gaps()), axis=-1))
+
+    def debiased_square(self) -> np.ndarray:
+        """Give the mean squared gap less what chance adds to it; may be negative.
+
+        Sum over bins of share [gap² − acc (1 − acc) / (n − 1)]; a bin of fewer than two rows adds nothing (Kumar, Liang and
+        Ma 2019, *Verified Uncertainty Calibration*).
+        """
+        rows = self.n * self.rows
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = self.y / self.n
+            inside = self.gaps() ** 2 - rate * (1 - rate) / (rows - 1)
+        inside = np.where(rows >= 2 - 1e-9, inside, 0.0)
+        return np.asarray((self.n * inside).sum(axis=-1) / self.n.sum(axis=-1))
+
+
+def bin_sums(sample: Sample, place: np.ndarray, weights: np.ndarray, y: np.ndarray | None = None) -> BinSums:
+    """Give sums by bin.
+
+    Parameters
+    ----------
+    place : ndarray of int, shape (n,)
+        Bin of each row of the sample; never falls, as the sample is sorted by forecast.
+    weights : ndarray, shape (k, n) or (n,)
+    y : ndarray, shape (k, n), optional
+        Outcomes in place of the sample's.
+    """
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    own = sample.weight
+    n = np.add.reduceat(own, starts)
+    rows = n / np.add.reduceat(own**2, starts)
+    outcome = sample.y if y is None else y
+    return BinSums(
+        np.add.reduceat(weights, starts, axis=-1),
+        np.add.reduceat(weights * sample.f, starts, axis=-1),
+        np.add.reduceat(weights * outcome, starts, axis=-1),
+        rows,
+    )
+
+
+def width_sums(f: np.ndarray, y: np.ndarray, bins: int, closed: Closed = "right") -> BinSums:
+    """Give sums by bins of equal width of forecasts in any order, shape (n,), in one pass through the cache.
+
+    The sums of parts of a table add up to those of the whole.
+    """
+    edges = width_edges(bins)
+    sums = np.zeros((3, bins))
+    for start in range(0, len(f), _CHUNK):
+        part, outcome = np.asarray(f[start : start + _CHUNK], float), np.asarray(y[start : start + _CHUNK], float)
+        # The product rounds, so that a forecast beside an edge may fall one bin off; it is moved back by comparison.
+        place = np.minimum((part * bins).astype(np.int64), bins - 1)
+        if closed == "right":
+            place += part > edges[place + 1]
+            place -= (part <= edges[place]) & (place > 0)
+        else:
+            place += (part >= edges[place + 1]) & (place < bins - 1)
+            place -= part < edges[place]
+        sums[0] += np.bincount(place, minlength=bins)
+        sums[1] += np.bincount(place, part, bins)
+        sums[2] += np.bincount(place, outcome, bins)
+    return BinSums(sums[0], sums[1], sums[2], np.ones(bins))
+
+
+@dataclass(frozen=True, slots=True)
+class Binning:
+    """How forecasts are put into bins.
+
+    Attributes
+    ----------
+    bins : int
+        Bins asked for.
+    closed : {'right', 'left'}
+        Edge that belongs to a bin.
+    """
+
+    bins: int
+    closed: Closed = "right"
+
+    def places(self, f: np.ndarray, kind: Literal["width", "mass", "counted"]) -> np.ndarray:
+        """Give the bin of each forecast: equal width, equal mass by quantiles, or equal counts as `counted_edges`."""
+        if kind == "counted":
+            return bins_of(f, counted_edges(f, self.bins), "right")
+        return bins_of(f, width_edges(self.bins) if kind == "width" else mass_edges(f, self.bins), self.closed)
+
+
+def counted_edges(f: np.ndarray, bins: int) -> np.ndarray:
+    """Give edges half-way between the sorted forecasts that end one of `bins` blocks and begin the next.
+
+    The bins of Kumar, Liang and Ma (2019) in their own code, which the debiased error is published with.
+    """
+    ordered = np.sort(f)
+    bins = min(bins, len(ordered))
+    size, more = divmod(len(ordered), bins)
+    ends = np.cumsum([size + (number < more) for number in range(bins - 1)], dtype=np.int64)
+    inner = np.unique((ordered[ends - 1] + ordered[ends]) / 2)
+    inner = inner[inner < 1]
+    return np.concatenate([[min(0.0, ordered[0])], inner[inner > 0], [1.0]])
+
+
+def top_errors(sample: Sample, weights: np.ndarray, binning: Binning, y: np.ndarray | None = None) -> np.ndarray:
+    """Give the plug-in errors ece, ece_mass, mce, rms, mad, the debiased square and the signed gap, shape (k, 7)."""
+    width = bin_sums(sample, binning.places(sample.f, "width"), weights, y)
+    mass = bin_sums(sample, binning.places(sample.f, "mass"), weights, y)
+    counted = bin_sums(sample, binning.places(sample.f, "counted"), weights, y)
+    signed = (width.f - width.y).sum(axis=-1) / width.n.sum(axis=-1)
+    parts = (width.ece(), mass.ece(), width.mce(), width.rms(), mass.mean_gap(), counted.debiased_square(), signed)
+    return np.stack(np.broadcast_arrays(*parts), axis=-1)
+
+
+def debiased_l1(sums: BinSums, draws: int, seed: int) -> float:
+    """Give 2 ECE − the mean ECE of rates redrawn from N(acc, acc (1 − acc) / n) in every bin; may be negative.
+
+    Kumar, Liang and Ma (2019), *Verified Uncertainty Calibration*: their debiased estimator for the first power.
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+    rate, forecast, share = sums.y / sums.n, sums.f / sums.n, sums.n / sums.n.sum()
+    spread = np.sqrt(np.clip(rate * (1 - rate), 0, None) / (sums.n * sums.rows))
+    again = generator.normal(rate, spread, size=(draws, len(rate)))
+    return float(2 * sums.ece() - (np.abs(again - forecast) * share).sum(axis=1).mean())
+
+
+def sweep(sample: Sample, weights: np.ndarray) -> tuple[float, int]:
+    """Give the ECE over the most bins of equal mass whose rates never fall, and how many bins those are.
+
+    Bins grow from one until rates fall for the first time; equal forecasts share a bin. Roelofs et al. (2022),
+    *Mitigating Bias in Calibration Error Estimation*, and their code.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (n,)
+    """
+    first = np.flatnonzero(np.diff(sample.f, prepend=-1.0))
+    n = np.add.reduceat(weights, first)
+    f, y = np.add.reduceat(weights * sample.f, first), np.add.reduceat(weights * sample.y, first)
+    filled = n > 0
+    n, f, y = n[filled], f[filled], y[filled]
+    before = np.cumsum(n) - n
+    total = n.sum()
+    best, most = abs(y.sum() - f.sum()) / total, 1
+    for bins in range(2, len(n) + 1):
+        place = np.minimum(np.floor(before * bins / total).astype(np.int64), bins - 1)
+        starts = np.flatnonzero(np.diff(place, prepend=-1))
+        own, hits = np.add.reduceat(n, starts), np.add.reduceat(y, starts)
+        if (np.diff(hits / own) < -1e-12).any():
+            break
+        best, most = float(np.abs(hits - np.add.reduceat(f, starts)).sum() / total), bins
+    return float(best), most
+
+
+def sweeps(sample: Sample, weights: np.ndarray) -> np.ndarray:
+    """Give the error by the monotone sweep for each weighting, shape (k, 1)."""
+    return np.array([[sweep(sample, own)[0]] for own in weights])
+
+
+def class_binnings(sample: Sample, binning: Binning) -> list[list[np.ndarray]]:
+    """Give the bin of every row for the probability of each class, by equal width, by equal mass and by equal counts."""
+    columns = range(sample.p.shape[1])
+    return [[binning.places(sample.p[:, k], kind) for k in columns] for kind in ("width", "mass", "counted")]
+
+
+def class_errors(
+    sample: Sample, weights: np.ndarray, binnings: Sequence[Sequence[np.ndarray]], label: np.ndarray | None = None
+) -> np.ndarray:
+    """Give, for every class, its ECE by equal width, by equal mass, and its debiased square, shape (k, classes, 3).
+
+    Parameters
+    ----------
+    label : ndarray of int, shape (n,), optional
+        Right classes in place of the sample's.
+
+    Notes
+    -----
+    Nixon et al. (2019), *Measuring Calibration in Deep Learning*: SCE and ACE are the means over classes of the first two.
+    """
+    from scipy.sparse import csr_matrix
+
+    label = sample.label if label is None else label
+    found = np.empty((len(weights), sample.p.shape[1], 3))
+    rows = np.arange(sample.n)
+    effective = len(rows) * sample.weight.sum() / (sample.weight**2).sum()
+    for k in range(sample.p.shape[1]):
+        hit = (label == k).astype(float)
+        for kind, places in enumerate(binnings):
+            place = places[k]
+            bins = int(place.max()) + 1
+
+            def summed(values: np.ndarray, place: np.ndarray = place, bins: int = bins) -> np.ndarray:
+                return np.asarray((csr_matrix((values, (rows, place)), shape=(len(place), bins)).T @ weights.T).T)
+
+            residual = summed(hit - sample.p[:, k])
+            if kind < 2:
+                found[:, k, kind] = np.abs(residual).sum(axis=1) / weights.sum(axis=1)
+            else:
+                n, y = summed(np.ones(len(rows))), summed(hit)
+                found[:, k, kind] = BinSums(n, y - residual, y, np.full(bins, effective / len(rows))).debiased_square()
+    return found
+
+
+def class_summary(sample: Sample, weights: np.ndarray, binnings: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Give the two means over classes of `class_errors` and the debiased square of every class, shape (k, 2 + classes)."""
+    errors = class_errors(sample, weights, binnings)
+    return np.concatenate([errors[:, :, :2].mean(axis=1), errors[:, :, 2]], axis=1)
+
+
+def root_of_squares(squares: np.ndarray) -> np.ndarray:
+    """Give the root of the mean over the last axis of debiased squares; negative ones count as 0."""
+    return np.asarray(np.sqrt(np.clip(squares, 0, None).mean(axis=-1)))
+
+
+def floor_formula(f: np.ndarray, bins: int) -> float:
+    """Give about the mean ECE of a calibrated model: sqrt(2 bins / (pi n)) mean sqrt(f (1 - f))."""
+    return float(np.sqrt(2 * bins / (np.pi * len(f))) * np.mean(np.sqrt(f * (1 - f))))

@@ -1,0 +1,608 @@
+"""Rows with a forecast, as every analysis of calibration needs them: chosen from the predictions, cut into series, resampled.
+
+A *series* is what is compared with others: one version of a model, one checkpoint, one group. Series share their units of
+resampling (items, or clusters of rows), so that differences between them are paired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from ..models.engine import LOCAL, Engine
+from ..models.errors import AnalysisError, TooLittleData
+from ..models.progress import Progress, quiet
+from ..models.question import Need, Question, option
+from ..models.result import Estimate, counted
+from ..models.selection import All, Clause, is_in
+from ..models.store import RunStore
+from .answers import at_epoch, in_natural_order, present, refuse_repeats, rightness
+from .resampling import DRAWS, Interval, bootstrap, percentile_interval
+
+Target = Literal["top label", "class", "binary"]
+
+MOST_SERIES = 8
+_MANY_ROWS = 200_000
+_CELLS = 4096
+_CELLS_OF_A_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Forecasts against what happened, as plain arrays, sorted by forecast.
+
+    Attributes
+    ----------
+    f, y : ndarray, shape (n,)
+        Forecast in [0, 1], increasing, and outcome, 0 or 1.
+    weight : ndarray, shape (n,)
+        Weight of each row.
+    unit : ndarray of int, shape (n,)
+        What is resampled: the number of the item or cluster each row belongs to.
+    p : ndarray, shape (n, classes)
+        Probabilities of all classes; no columns where they are not recorded.
+    label : ndarray of int, shape (n,)
+        Column of the right class in `p`; -1 where unknown.
+    """
+
+    f: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+    unit: np.ndarray
+    p: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def of(cls, f: np.ndarray, y: np.ndarray) -> Sample:
+        """Give the sample of forecasts and outcomes alone, each row a unit of weight 1."""
+        order = np.argsort(f, kind="stable")
+        n = len(order)
+        nothing = np.empty((n, 0)), np.full(n, -1)
+        return cls(np.asarray(f, float)[order], np.asarray(y, float)[order], np.ones(n), order, *nothing)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.f)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether all probabilities and the right class of every row are known."""
+        return self.p.shape[1] > 1 and bool((self.label >= 0).all() and np.isfinite(self.p).all())
+
+    def pooled(self) -> tuple[Sample, np.ndarray]:
+        """Give the sample with rows of one outcome within 1 / 4096 of one another held as one, and how many each stands
+        for. What a draw then loses is the spread within a cell.
+        """
+        cells = 2 * np.minimum((self.f * _CELLS).astype(np.int64), _CELLS - 1) + (self.y > 0)
+        distinct, held, sizes = np.unique(cells, return_inverse=True, return_counts=True)
+        weight = np.bincount(held, self.weight) / sizes
+        f = np.bincount(held, self.f * self.weight) / np.maximum(weight * sizes, 1e-300)
+        f, y = np.clip(f, 0, 1), (distinct % 2).astype(float)
+        order = np.argsort(f, kind="stable")
+        n = len(order)
+        return Sample(
+            f[order], y[order], weight[order], np.arange(n), np.empty((n, 0)), np.full(n, -1)
+        ), sizes[order]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One of the things compared.
+
+    Attributes
+    ----------
+    name : str
+        As shown.
+    x : float
+        Its place where series are places on a number line (epoch, parameters); NaN where they are not.
+    sample : Sample
+        Its forecasts.
+    frame : DataFrame
+        The rows behind them, in the order of the sample.
+    clauses : tuple of Clause
+        What keeps these rows.
+    column : str
+        Column the forecast is read from; empty where it is computed.
+    """
+
+    name: str
+    x: float
+    sample: Sample
+    frame: pd.DataFrame
+    clauses: tuple[Clause, ...]
+    column: str
+
+    @property
+    def clause(self) -> Clause:
+        """The rows of the series."""
+        return self.clauses[0] if len(self.clauses) == 1 else All(self.clauses)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The series of a question.
+
+    Attributes
+    ----------
+    series : tuple of Series
+        At least one.
+    by : str
+        What tells them apart, for an axis.
+    classes : tuple of str
+        Names of the classes; empty where probabilities are not recorded.
+    unit : str
+        What is resampled.
+    units : int
+        How many there are in all series together.
+    clustered : bool
+        Whether a unit can stand for several rows of a series.
+    notes : tuple of str
+        What was left out or pooled.
+    """
+
+    series: tuple[Series, ...]
+    by: str
+    classes: tuple[str, ...]
+    unit: str
+    units: int
+    clustered: bool
+    notes: tuple[str, ...]
+
+    @property
+    def along(self) -> bool:
+        """Whether series are places on a number line."""
+        return len(self.series) > 1 and all(math.isfinite(one.x) for one in self.series)
+
+    @property
+    def n(self) -> int:
+        """Rows of all series."""
+        return sum(one.sample.n for one in self.series)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastQuestion(Question):
+    """Base of the questions about forecasts: which rows, and what is forecast."""
+
+    needs: ClassVar = (Need("predictions"),)
+
+    target: Literal["top label", "class", "binary"] = option(
+        "top label",
+        help="the answer given; a class against the rest; or binary: confidence is that of the positive label",
+    )
+    class_label: str = option(
+        "", help="the class, or the positive label; the last one if empty", choices="predictions.label"
+    )
+    by: str = option(
+        "", help="column whose values are compared; model and version if empty", choices="columns of predictions"
+    )
+    model: str = option("", help="only this model", choices="predictions.model")
+    version: str = option("", help="only this version", choices="predictions.version")
+    task: str = option("", help="only this task", choices="predictions.task")
+    epoch: float | None = option(None, help="only this epoch; the last one if none", unit="epochs", advanced=True)
+    confidence: str = option(
+        "",
+        help="column of the confidence; 'confidence', or the highest probability, if empty",
+        choices="numbers of predictions",
+        advanced=True,
+    )
+    weighted: bool = option(True, help="count rows by their weight, where there is one", advanced=True)
+    cluster: str = option(
+        "",
+        help="column of rows that are resampled together; the item if empty",
+        choices="columns of predictions",
+        advanced=True,
+    )
+    level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
+    draws: int = option(DRAWS, help="resamples", low=20, high=100_000, advanced=True)
+    seed: int = option(0, help="seed of the resampling", low=0, advanced=True)
+
+    def resolved(self, store: RunStore) -> Self:
+        """Fill in the class, and model and version where something else is compared."""
+        if not store.has_rows("predictions"):
+            return self
+        frame = store.rows("predictions")
+        kept = {"model": self.model, "version": self.version}
+        if self.by and self.by not in kept:
+            for column, value in kept.items():
+                if not value and present(frame, [column]):
+                    rows = frame[column].value_counts()
+                    kept[column] = str(rows.index[0]) if column == "model" else in_natural_order(rows.index)[-1]
+                if kept[column] and column in frame.columns:
+                    frame = frame[frame[column] == kept[column]]
+        label = self.class_label
+        if self.target != "top label" and not label and present(frame, ["label"]):
+            label = in_natural_order(frame["label"].dropna().unique())[-1]
+        return replace(self, class_label=label, model=kept["model"], version=kept["version"])
+
+    def chosen(self, store: RunStore, *, most: int = MOST_SERIES) -> Chosen:
+        """Give the series asked for; the question is resolved.
+
+        Raises
+        ------
+        AnalysisError
+            When no row has a forecast that is known to be right or wrong.
+        """
+        frame = store.rows("predictions")
+        kept: list[Clause] = []
+        for name in ("model", "version", "task"):
+            value = getattr(self, name)
+            if value and name in frame.columns:
+                kept.append(is_in(name, (value,)))
+        if kept:
+            frame = frame[All(tuple(kept)).mask(frame)]
+        for name in (self.by, self.cluster, self.confidence):
+            if name and name not in frame.columns:
+                raise AnalysisError(f"The predictions have no column called {name!r}.")
+        if self.by != "epoch":
+            frame = at_epoch(frame, self.epoch)
+        if frame.empty:
+            raise TooLittleData(needs="predictions", found="none that are kept")
+        f, y, column = forecasts_of(frame, self.target, self.class_label, self.confidence)
+        known = np.isfinite(f) & np.isfinite(y)
+        notes = []
+        if lost := int(len(f) - np.count_nonzero(known)):
+            notes.append(f"{counted(lost, 'row')} left out: no confidence, or not known to be right or wrong.")
+        if not known.any():
+            raise TooLittleData(needs="rows with a confidence that are known to be right or wrong", found="0")
+        refuse_out_of_range(f[known])
+        frame, f, y = frame[known], f[known], y[known]
+        apart = [self.by] if self.by else present(frame, ("model", "version"))
+        key = present(frame, dict.fromkeys((*apart, "model", "version", "task", "item", "sample")))
+        refuse_repeats(frame, key, self.model or "the predictions")
+        unit_columns = [self.cluster] if self.cluster else present(frame, ("task", "item"))
+        many = [name for name in ("task", "model", "version") if name in frame.columns and frame[name].nunique() > 1]
+        if many := [name for name in many if name not in apart]:
+            notes.append("Pooled over " + ", ".join(counted(frame[name].nunique(), name) for name in many) + ".")
+        alone = len(frame) > _MANY_ROWS and not self.cluster and not frame.duplicated(unit_columns).any()
+        codes = np.arange(len(frame)) if alone else numbered(frame, unit_columns)
+        weight = np.ones(len(frame))
+        if self.weighted and present(frame, ["weight"]):
+            weight = frame["weight"].fillna(0).to_numpy(float)
+            frame, f, y, codes, weight = (part[weight > 0] for part in (frame, f, y, codes, weight))
+            notes.append("Rows count by their weight.")
+        p, classes = probabilities(frame)
+        label = places_of_labels(frame, classes)
+        order = np.argsort(f, kind="stable")
+        parts = _parts(frame, apart)
+        if all(len(values) == 1 and math.isfinite(_number(values)) for values, _ in parts):
+            most *= 5
+        if len(parts) > most:
+            notes.append(f"{len(parts)} values of {' and '.join(apart)}; the {most} with most rows are compared.")
+            largest = sorted(parts, key=lambda part: -len(part[1]))[:most]
+            parts = [part for part in parts if any(part is one for one in largest)]
+        series = []
+        inside = np.zeros(len(frame), dtype=bool)
+        for values, rows in parts:
+            inside[:] = False
+            inside[rows] = True
+            at = order[inside[order]]
+            own = tuple(
+                is_in(name, (value,)) for name, value in zip(apart, values, strict=True) if name not in self._kept()
+            )
+            sample = Sample(f[at], y[at], weight[at], codes[at], p[at], label[at])
+            name = " ".join(_written(value) for value in values if value is not None) or "all predictions"
+            series.append(Series(name, _number(values), sample, frame.iloc[at], (*kept, *own), column))
+        if any(not one.clauses for one in series):
+            series = [replace(one, clauses=(is_in("item", one.frame["item"].unique()),)) for one in series]
+        if len(apart) == 2 and len({one.frame[apart[0]].iloc[0] for one in series}) == 1 and len(series) > 1:
+            series = [replace(one, name=str(one.frame[apart[1]].iloc[0])) for one in series]
+        clustered = any(len(np.unique(one.sample.unit)) < one.sample.n for one in series)
+        unit = self.cluster or ("item" if unit_columns else "row")
+        by = " and ".join(apart) or "model"
+        units = int(codes.max()) + 1
+        return Chosen(tuple(series), by, tuple(classes), unit, units, clustered, tuple(notes))
+
+    def _kept(self) -> set[str]:
+        return {name for name in ("model", "version", "task") if getattr(self, name)}
+
+
+def numbered(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Give every row the number of its values in some columns."""
+    if not columns:
+        return np.arange(len(frame))
+    codes = np.zeros(len(frame), dtype=np.int64)
+    for name in columns:
+        own, values = pd.factorize(frame[name], use_na_sentinel=False)
+        codes = codes * len(values) + own
+    return np.unique(codes, return_inverse=True)[1] if len(columns) > 1 else codes
+
+
+def _parts(frame: pd.DataFrame, apart: Sequence[str]) -> list[tuple[tuple[Any, ...], np.ndarray]]:
+    """Give the values that tell series apart, and the positions of their rows, in natural order."""
+    if not apart:
+        return [((), np.arange(len(frame)))]
+    groups = frame.groupby(list(apart), dropna=False, observed=True).indices
+    found: list[tuple[tuple[Any, ...], np.ndarray]] = []
+    for key, rows in groups.items():
+        values = key if isinstance(key, tuple) else (key,)
+        known = tuple(None if value is pd.NA or value != value else value for value in values)
+        found.append((known, np.asarray(rows)))
+    if all(len(values) == 1 and isinstance(values[0], int | float | np.number) for values, _ in found):
+        return sorted(found, key=lambda part: float(part[0][0]))
+    names = in_natural_order(" ".join(str(value) for value in values) for values, _ in found)
+    places = {name: place for place, name in enumerate(names)}
+    return sorted(found, key=lambda part: places[" ".join(str(value) for value in part[0])])
+
+
+def _written(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _number(values: Sequence[Any]) -> float:
+    if len(values) == 1 and isinstance(values[0], int | float | np.number) and not isinstance(values[0], bool):
+        return float(values[0])
+    return math.nan
+
+
+# What a forecast is.
+
+
+def forecasts_of(
+    frame: pd.DataFrame, target: Target, class_label: str = "", confidence: str = ""
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Give forecasts and outcomes, shape (n,) each, and the column the forecasts are (empty where computed).
+
+    Parameters
+    ----------
+    target : {'top label', 'class', 'binary'}
+        The answer given against whether it is right; or a class against whether it is the label.
+    confidence : str
+        Column to read; empty takes 'confidence', else the highest of the columns ``prob.*`` or ``logit.*``.
+
+    Raises
+    ------
+    AnalysisError
+        When nothing says how confident the model was, or which class is meant.
+    """
+    if target == "top label":
+        column = confidence or ("confidence" if present(frame, ["confidence"]) else "")
+        if column:
+            return frame[column].to_numpy(float), outcomes(frame), column
+        p, classes = probabilities(frame)
+        if not classes:
+            raise AnalysisError(
+                "Nothing says how confident the model was.",
+                remedy="Map a column onto 'confidence' (or name columns prob.*).",
+            )
+        if not present(frame, ["correct"]) and not present(frame, ["prediction"]) and present(frame, ["label"]):
+            best = np.array(classes)[p.argmax(axis=1)]
+            right = (best == frame["label"].astype(str).to_numpy()).astype(float)
+            return p.max(axis=1), np.where(frame["label"].isna(), np.nan, right), ""
+        return p.max(axis=1), outcomes(frame), ""
+    if not present(frame, ["label"]):
+        raise AnalysisError("A class needs the right answers.", remedy="Map a column onto 'label'.")
+    p, classes = probabilities(frame)
+    y = np.where(frame["label"].isna(), np.nan, (frame["label"].astype(str) == class_label).to_numpy(float))
+    column = confidence or ("confidence" if present(frame, ["confidence"]) else "")
+    if target == "binary" and column and (confidence or not classes):
+        return frame[column].to_numpy(float), y, column
+    if class_label not in classes:
+        raise AnalysisError(
+            f"There is no probability of the class {class_label!r}.",
+            remedy=f"Classes: {', '.join(classes[:12])}."
+            if classes
+            else "Name the columns of probabilities prob.CLASS.",
+        )
+    column = f"prob.{class_label}"
+    return p[:, classes.index(class_label)], y, column if column in frame.columns else ""
+
+
+def outcomes(frame: pd.DataFrame) -> np.ndarray:
+    """Give 1 for a right answer, 0 for a wrong one, NaN where that is not known.
+
+    Raises
+    ------
+    AnalysisError
+        When answers are scored in between.
+    """
+    if "correct" in frame.columns:
+        scores = frame["correct"].dropna()
+        if not scores.isin([0, 1]).all():
+            raise AnalysisError(
+                "Calibration needs answers that are right or wrong; 'correct' holds scores in between.",
+                remedy="Derive a column that is 1 from some score on (--let correct='score >= 0.5').",
+            )
+    return rightness(frame)
+
+
+def probabilities(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """Give the probability of each class, shape (n, classes), from columns ``prob.*`` or ``logit.*``, and the classes.
+
+    Log-likelihoods of the choices of a question are logits: their softmax is the model's choice among them.
+
+    Raises
+    ------
+    AnalysisError
+        When probabilities of a row do not add up to 1.
+    """
+    named = {
+        prefix: [str(name) for name in frame.columns if str(name).startswith(prefix)] for prefix in ("prob.", "logit.")
+    }
+    prefix = "prob." if named["prob."] else "logit."
+    classes = [name.removeprefix(prefix) for name in named[prefix]]
+    if not classes:
+        return np.empty((len(frame), 0)), []
+    p = frame[named[prefix]].to_numpy(float)
+    if prefix == "logit.":
+        return _softmax(p), classes
+    if len(classes) > 1 and (np.abs(p.sum(axis=1) - 1) > 1e-3).any():
+        raise AnalysisError(
+            "Probabilities of a row do not add up to 1.", remedy="If they are logits, name their columns logit.*."
+        )
+    if {name.removeprefix("logit.") for name in named["logit."]} == set(classes):
+        # One source states probabilities, another logits.
+        empty = np.isnan(p).any(axis=1)
+        p[empty] = _softmax(frame.loc[empty, [f"logit.{name}" for name in classes]].to_numpy(float))
+    return p, classes
+
+
+def _softmax(z: np.ndarray) -> np.ndarray:
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
+def places_of_labels(frame: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """Give the position of each row's label among the classes; -1 where it is none of them."""
+    if not classes or "label" not in frame.columns:
+        return np.full(len(frame), -1)
+    place = {name: number for number, name in enumerate(classes)}
+    labels = frame["label"]
+    codes, values = pd.factorize(labels.astype(object), use_na_sentinel=True)
+    known = np.array([place.get(str(value), -1) for value in values] + [-1])
+    return known[codes]
+
+
+def refuse_out_of_range(f: np.ndarray) -> None:
+    """Check that forecasts lie in [0, 1].
+
+    Raises
+    ------
+    AnalysisError
+        Naming the first that does not.
+    """
+    outside = (f < 0) | (f > 1)
+    if outside.any():
+        raise AnalysisError(
+            f"{int(outside.sum()):,} confidences lie outside [0, 1], first {f[outside][0]:g}.",
+            remedy="Are they percentages or logits? Derive a probability first (--let confidence='stated / 100').",
+        )
+
+
+# Resampling.
+
+Statistic = Callable[[Sample, np.ndarray], np.ndarray]
+"""Takes a sample and weights of its rows, shape (k, n); gives an array whose first axis is k."""
+
+
+def _together(statistic: Statistic, samples: Sequence[Sample], counts: np.ndarray) -> np.ndarray:
+    found = [statistic(sample, counts[:, sample.unit] * sample.weight) for sample in samples]
+    return np.concatenate([one.reshape(len(counts), -1) for one in found], axis=1)
+
+
+def _alone(statistic: Statistic, sample: Sample, counts: np.ndarray) -> np.ndarray:
+    return statistic(sample, counts * sample.weight)
+
+
+def value_of(statistic: Statistic, sample: Sample) -> np.ndarray:
+    """Give a statistic of a sample as it is."""
+    return np.asarray(statistic(sample, sample.weight[None, :])[0])
+
+
+def drawn(
+    chosen: Chosen,
+    statistic: Statistic,
+    asked: ForecastQuestion,
+    *,
+    draws: int = 0,
+    engine: Engine = LOCAL,
+    progress: Progress = quiet,
+) -> list[np.ndarray]:
+    """Give a statistic of resamples of every series, shape (draws, ...) each.
+
+    Units are drawn once for all series, so that differences are paired. Above 200,000 rows in all, where no unit has
+    several rows and the statistic needs forecast and outcome alone, rows of one outcome within 1 / 4096 of one another are
+    drawn as one, and series apart.
+
+    Parameters
+    ----------
+    draws : int
+        How many; 0 takes as many as asked for.
+    """
+    samples = [one.sample for one in chosen.series]
+    draws = draws or asked.draws
+    if chosen.n > _MANY_ROWS and not chosen.clustered:
+        found = []
+        for sample in samples:
+            pooled, sizes = sample.pooled()
+            size = max(1, min(200, _CELLS_OF_A_BLOCK // pooled.n))
+            function = partial(_alone, statistic, pooled)
+            found.append(
+                bootstrap(
+                    function, sizes, draws=draws, seed=asked.seed, engine=engine, progress=progress, block_size=size
+                )
+            )
+        return found
+    shape = [value_of(statistic, sample).shape for sample in samples]
+    size = max(1, min(200, _CELLS_OF_A_BLOCK // max(chosen.n, chosen.units)))
+    function = partial(_together, statistic, samples)
+    all_of_them = bootstrap(
+        function, chosen.units, draws=draws, seed=asked.seed, engine=engine, progress=progress, block_size=size
+    )
+    ends = np.cumsum([int(np.prod(one, initial=1)) for one in shape])[:-1]
+    return [part.reshape(draws, *one) for part, one in zip(np.split(all_of_them, ends, axis=1), shape, strict=True)]
+
+
+def calibrated_outcomes(sample: Sample, draws: int, generator: np.random.Generator) -> np.ndarray:
+    """Give outcomes redrawn as if every forecast were true, shape (draws, n); rows are taken as independent."""
+    return (generator.random((draws, sample.n)) < sample.f).astype(float)
+
+
+def null_draws(
+    sample: Sample,
+    statistic: Callable[[Sample, np.ndarray, np.ndarray], np.ndarray],
+    asked: ForecastQuestion,
+    draws: int,
+) -> np.ndarray:
+    """Give a statistic of outcomes redrawn as if every forecast were true, shape (draws, ...).
+
+    Above 200,000 rows, forecasts within 1 / 4096 of one another are drawn as one.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes a sample, outcomes of shape (k, n) and weights of shape (n,).
+    """
+    generator = np.random.default_rng(np.random.SeedSequence(asked.seed, spawn_key=(1,)))
+    sizes = np.ones(sample.n)
+    if sample.n > _MANY_ROWS:
+        together = replace(sample, y=np.zeros(sample.n))
+        sample, counts = together.pooled()
+        sizes = counts.astype(float)
+    size = max(1, min(draws, _CELLS_OF_A_BLOCK // sample.n))
+    found = []
+    for start in range(0, draws, size):
+        k = min(size, draws - start)
+        if sizes.max() > 1:
+            y = generator.binomial(sizes.astype(np.int64), sample.f, size=(k, sample.n)) / sizes
+        else:
+            y = calibrated_outcomes(sample, k, generator)
+        found.append(statistic(sample, y, sample.weight * sizes))
+    return np.concatenate(found)
+
+
+# Names.
+
+
+def named(chosen: Chosen, number: int, name: str) -> str:
+    """Give the name of an estimate of a series: plain for the only one, with the series before it where there are
+    several.
+    """
+    return name if len(chosen.series) == 1 else f"{chosen.series[number].name}/{name}"
+
+
+def estimate_of(value: float, draws: np.ndarray, level: float, unit: str = "") -> Estimate:
+    """Give an estimate with the percentile interval of its draws."""
+    interval: Interval = percentile_interval(draws, level)
+    why = "" if math.isfinite(float(interval.low)) else "no resample has a value"
+    return Estimate(float(value), float(interval.low), float(interval.high), level, unit, why)
+
+
+def unit_note(chosen: Chosen, asked: ForecastQuestion, draws: int = 0) -> str:
+    """Say what was resampled and how often."""
+    paired = "; series are drawn together, so that their differences are paired" if len(chosen.series) > 1 else ""
+    if chosen.n > _MANY_ROWS and not chosen.clustered:
+        paired = "; rows within 1/4096 of one another are drawn as one" + (
+            "; series are drawn apart" if len(chosen.series) > 1 else ""
+        )
+    sizes = ", ".join(f"{one.sample.n:,}" for one in chosen.series[:6]) + (" ..." if len(chosen.series) > 6 else "")
+    return (
+        f"Unit: the {chosen.unit}; n = {sizes} rows. Intervals: {100 * asked.level:g} % percentile bootstrap, "
+        f"{draws or asked.draws} draws, seed {asked.seed}{paired}."
+    )
