@@ -24,6 +24,7 @@ _BUILTIN = {
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",
     "noise.card": "ranking.noise_card",
+    "noise.power": "ranking.power",
     "compat.flips": "compatibility.flips",
     "compat.matrix": "compatibility.matrix",
     "compat.paired-test": "compatibility.paired_test",

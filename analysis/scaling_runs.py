@@ -1,0 +1,206 @@
+"""Runs as points for a scaling law: parameters N, tokens D, compute C and one loss each.
+
+C is 6 N D where no compute is logged, and D is C / (6 N) where no tokens are (Kaplan et al. 2020); which was done is said.
+A run whose loss is not finite diverged: it is counted, and in no fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from ..models.errors import AnalysisError, TooLittleData
+from ..models.question import Question, option
+from ..models.result import counted
+from ..models.store import RunStore
+from .alignment import default_tag, reduced
+from .power_fit import Objective
+from .resampling import DRAWS
+
+_PARAMS = ("params", "active_params")
+
+
+@dataclass(frozen=True, slots=True)
+class RunPoints:
+    """Runs that have a size and a loss.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Columns run, params, tokens, flops, loss, and those asked for besides; one row a run.
+    loss : str
+        What the loss is.
+    notes : tuple of str
+        What was derived and what was left out.
+    """
+
+    frame: pd.DataFrame
+    loss: str
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def column(self, name: str) -> np.ndarray:
+        """Give a column as floats."""
+        return self.frame[name].to_numpy(float)
+
+    def keeping(self, mask: np.ndarray) -> RunPoints:
+        """Give some of the runs."""
+        return replace(self, frame=self.frame[mask].reset_index(drop=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsQuestion(Question):
+    """Options of every question about the final losses of runs of several sizes."""
+
+    loss: str = option(
+        "", help="loss: a metric or a column; a validation loss if empty", choices="tags|numbers of runs"
+    )
+    reduce: Literal["last", "min", "mean of last k"] = option("last", help="what a curve is reduced to")
+    last_k: int = option(5, help="values in 'mean of last k'", unit="values", low=1)
+    params: str = option("", help="parameters N; params if empty", choices="numbers of runs", advanced=True)
+    tokens: str = option(
+        "", help="tokens D; tokens if empty, else C / 6N", choices="numbers of runs|tags", advanced=True
+    )
+    flops: str = option("", help="compute C; flops if empty, else 6ND", choices="numbers of runs|tags", advanced=True)
+
+    def resolved(self, store: RunStore) -> Self:
+        """Fill in the columns."""
+        frame = store.rows("runs")
+        have = [str(name) for name in frame.columns if frame[name].notna().any()]
+        params = self.params or next((name for name in _PARAMS if name in have), "")
+        tokens = self.tokens or ("tokens" if "tokens" in have else "")
+        flops = self.flops or ("flops" if "flops" in have else "")
+        return replace(self, params=params, tokens=tokens, flops=flops, loss=self.loss or default_loss(store))
+
+    def points(self, store: RunStore, besides: Sequence[str] = ()) -> RunPoints:
+        """Give the runs this question is about; options are resolved.
+
+        Raises
+        ------
+        AnalysisError
+            When nothing says how large the runs are or what their loss is.
+        TooLittleData
+            When no run has all of it.
+        """
+        return run_points(store, self, besides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitQuestion(RunsQuestion):
+    """Options of every question that fits a law to runs."""
+
+    objective: Literal["log-huber", "likelihood", "squares"] = option(
+        "log-huber", help="sum of Huber's loss of log residuals; its likelihood with a fitted scale; or squares"
+    )
+    delta: float = option(1e-3, help="where Huber's loss turns linear", low=1e-6, high=10, advanced=True)
+    level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
+    draws: int = option(DRAWS, help="resamples, each refitted", low=100, high=100_000, advanced=True)
+    seed: int = option(0, help="seed of the resampling", low=0, advanced=True)
+
+    @property
+    def minimised(self) -> Objective:
+        """The objective of the fit."""
+        return Objective(self.objective, self.delta)
+
+
+def default_loss(store: RunStore) -> str:
+    """Give the loss to look at first: a validation loss that was logged, else a numeric column named so."""
+    tag = default_tag(store)
+    if tag:
+        return tag
+    frame = store.rows("runs")
+    named = [str(name) for name in frame.columns if "loss" in str(name).lower() and frame[name].dtype.kind in "fi"]
+    return "loss" if "loss" in named else next(iter(named), "")
+
+
+def values_of(store: RunStore, frame: pd.DataFrame, name: str, reduce: str = "last", k: int = 1) -> pd.Series:
+    """Give a number for every run: from a curve of that name, reduced, or else from a column; NaN where there is none.
+
+    Raises
+    ------
+    AnalysisError
+        When there is neither.
+    """
+    if name in store.tags():
+        how: Literal["last", "min", "mean of last k"] = (
+            "min" if reduce == "min" else "mean of last k" if reduce == "mean of last k" else "last"
+        )
+        numbers = {run.key: reduced(np.asarray(curve.value), how, k) for run, curve in store.curves(name)}
+        return frame["run"].map(numbers).astype(float)
+    if name in frame.columns:
+        return pd.to_numeric(frame[name], errors="coerce").astype(float)
+    columns = [str(column) for column in frame.columns if frame[column].dtype.kind in "fi"]
+    raise AnalysisError(
+        f"There is no metric or column called {name!r}." if name else "There is no loss to fit.",
+        remedy="Choose a tag or a numeric column of the runs: " + ", ".join([*store.tags(), *columns][:12]) + ".",
+    )
+
+
+def run_points(store: RunStore, asked: RunsQuestion, besides: Sequence[str] = ()) -> RunPoints:
+    """Give the runs a resolved question is about, with some further columns of theirs; see `RunsQuestion.points`."""
+    frame = store.rows("runs")
+    notes: list[str] = []
+    if not asked.params:
+        raise AnalysisError(
+            "Nothing says how many parameters the runs have.",
+            remedy='Map a column onto params (--map params="Model Size", or the column mapper).',
+        )
+    if not asked.tokens and not asked.flops:
+        raise AnalysisError(
+            "Nothing says on how many tokens the runs were trained.",
+            remedy="Map a column onto tokens, or onto flops: D is then C / (6 N).",
+        )
+    params = values_of(store, frame, asked.params)
+    if asked.tokens:
+        tokens = values_of(store, frame, asked.tokens)
+        flops = values_of(store, frame, asked.flops) if asked.flops else pd.Series(np.nan, frame.index)
+        if lacking := int((flops.isna() & tokens.notna() & params.notna()).sum()):
+            notes.append(f"C = 6ND for {counted(lacking, 'run')} without logged compute.")
+        flops = flops.where(flops.notna(), 6 * params * tokens)
+    else:
+        flops = values_of(store, frame, asked.flops)
+        tokens = flops / (6 * params)
+        notes.append("D = C / (6N): no tokens are logged.")
+    loss = values_of(store, frame, asked.loss, asked.reduce, asked.last_k)
+    points = pd.DataFrame({"run": frame["run"], "params": params, "tokens": tokens, "flops": flops, "loss": loss})
+    for name in besides:
+        if name not in frame.columns:
+            raise AnalysisError(f"The runs have no column called {name!r}.")
+        points[name] = frame[name]
+    has_curve = asked.loss in store.tags()
+    known = {run.key for run, _ in store.curves(asked.loss)} if has_curve else set(frame["run"][loss.notna()])
+    sized = np.isfinite(points[["params", "tokens", "flops"]].to_numpy(float)).all(axis=1)
+    sized &= (points[["params", "tokens", "flops"]].to_numpy(float) > 0).all(axis=1)
+    diverged = points["run"].isin(known).to_numpy() & ~np.isfinite(points["loss"].to_numpy()) & sized
+    usable = sized & np.isfinite(points["loss"].to_numpy()) & (points["loss"].to_numpy() > 0)
+    if diverged.any():
+        notes.append(f"{counted(int(diverged.sum()), 'run')} diverged (loss not finite) and are in no fit.")
+    if lost := int((~usable & ~diverged).sum()):
+        notes.append(f"{counted(lost, 'run')} left out: no loss, or loss, parameters, tokens or compute not above 0.")
+    kept = points[usable].reset_index(drop=True)
+    if kept.empty:
+        raise TooLittleData(
+            needs=f"runs with parameters, tokens or compute, and {asked.loss or 'a loss'}", found="none"
+        )
+    if "family" in frame.columns:
+        families = frame["family"][usable].dropna().unique()
+        if len(families) > 1:
+            named = ", ".join(map(str, families[:4]))
+            notes.append(
+                f"Attention: runs of {len(families)} families ({named}) are taken together; a filter keeps one."
+            )
+    return RunPoints(kept, asked.loss, tuple(notes))
+
+
+def short(count: float) -> str:
+    """Write a count of parameters or tokens as papers do: 103M, 1.5B, 12.4T; outside k to T in powers of ten."""
+    for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if size <= count < 1000 * size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.3g}"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from runglass.analysis.power_fit import (
+    Objective,
+    Powers,
+    Term,
+    draws_of,
+    fit_powers,
+    identification,
+    log_likelihood,
+    minimise,
+    profile,
+    refits,
+)
+
+TRUTH = {"A": 482.0, "B": 2085.0, "E": 1.8172, "alpha": 0.3478, "beta": 0.3658}
+
+
+def grid(n: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    N, D = np.meshgrid(np.geomspace(5e7, 1e10, n), np.geomspace(1e9, 3e11, n))
+    return N.ravel(), D.ravel()
+
+
+def form(N: np.ndarray, D: np.ndarray) -> Powers:
+    terms = [Term("A", (("alpha", -np.log(N)),)), Term("B", (("beta", -np.log(D)),)), Term("E")]
+    return Powers(terms, len(N))
+
+
+def losses(N: np.ndarray, D: np.ndarray, seed: int | None = None, noise: float = 0.01) -> np.ndarray:
+    L = TRUTH["E"] + TRUTH["A"] * N ** -TRUTH["alpha"] + TRUTH["B"] * D ** -TRUTH["beta"]
+    return L if seed is None else L * np.exp(noise * np.random.default_rng(seed).standard_t(4, len(N)))
+
+
+def outward(powers: Powers, theta: np.ndarray) -> dict[str, float]:
+    out = powers.outward(theta)
+    return {
+        name: float(np.exp(value) if name.isupper() else value) for name, value in zip(powers.names, out, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ["log-huber", "likelihood", "squares"])
+def test_that_a_law_without_noise_is_recovered_under_every_objective(name: str) -> None:
+    N, D = grid()
+    powers = form(N, D)
+    found = fit_powers(powers, losses(N, D), objective=Objective(name))  # type: ignore[arg-type]
+    assert outward(powers, found.theta) == pytest.approx(TRUTH, rel=2e-4)
+
+
+@pytest.mark.parametrize("delta", [1e-3, math.inf])
+def test_that_no_search_from_the_grid_of_the_field_ends_lower(delta: float) -> None:
+    N, D = grid(5)
+    L = losses(N, D, seed=3, noise=0.02)
+    powers = form(N, D)
+    found = fit_powers(powers, L, objective=Objective("log-huber", delta))
+
+    def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        value, state = powers.value(theta[None])
+        residual = value[0] - np.log(L)
+        psi = np.clip(residual, -delta, delta)
+        return float(psi @ (residual - psi / 2)), powers.gradient(state, psi[None])[0]
+
+    reached = []
+    for start in product((5, 10), (5, 10), (0.5,), (0.2, 0.8), (0.2, 0.8)):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            ended = minimize(
+                objective, powers.inward(np.array(start, float)), jac=True, method="L-BFGS-B",
+                options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-9},
+            )  # fmt: skip
+        reached.append(ended.fun)
+    assert found.objective <= np.nanmin(reached) * (1 + 1e-9)
+
+
+def test_that_gradients_and_jacobians_are_those_of_finite_differences() -> None:
+    N, D = grid(4)
+    powers = form(N, D)
+    generator = np.random.default_rng(0)
+    theta = np.array([[0.1, -0.3, 0.5, 0.3, 0.4]])
+    outer = generator.normal(size=(1, len(N)))
+    _, state = powers.value(theta)
+    steps = 1e-6 * np.eye(5)
+    numeric = np.stack([(powers.value(theta + s)[0] - powers.value(theta - s)[0])[0] / 2e-6 for s in steps], axis=1)
+    assert powers.jacobian(state)[0] == pytest.approx(numeric, abs=1e-8)
+    assert powers.gradient(state, outer)[0] == pytest.approx(outer[0] @ numeric, abs=1e-7)
+
+
+def test_that_refits_of_a_batch_are_those_of_single_fits() -> None:
+    N, D = grid(5)
+    L = losses(N, D, seed=1)
+    powers = form(N, D)
+    found = fit_powers(powers, L, objective=Objective())
+    counts = np.random.default_rng(0).multinomial(len(N), np.full(len(N), 1 / len(N)), size=20)
+    batch = refits(powers, np.log(L), found, counts)
+    single = [fit_powers(powers, L, objective=Objective(), weights=own.astype(float)) for own in counts]
+
+    def cost(theta: np.ndarray, weights: np.ndarray) -> float:
+        return Objective().at(powers.value(theta[None])[0][0] - np.log(L), weights)
+
+    ratios = [cost(theta, own) / one.objective for theta, own, one in zip(batch, counts, single, strict=True)]
+    assert max(ratios) < 1 + 1e-5
+    assert np.median(ratios) == pytest.approx(1, abs=1e-7)
+
+
+@settings(deadline=None, max_examples=15)
+@given(scale=st.floats(1e-3, 1e3), sizes=st.floats(1e-6, 1e3), seed=st.integers(0, 50))
+def test_that_units_and_the_order_of_runs_change_nothing(scale: float, sizes: float, seed: int) -> None:
+    N, D = grid(4)
+    L = losses(N, D, seed=2)
+    powers = form(N, D)
+    one = outward(powers, fit_powers(powers, L, objective=Objective()).theta)
+    order = np.random.default_rng(seed).permutation(len(N))
+    again = form(sizes * N[order], D[order])
+    other = outward(again, fit_powers(again, scale * L[order], objective=Objective()).theta)
+    assert other["alpha"] == pytest.approx(one["alpha"], rel=1e-5)
+    assert other["E"] == pytest.approx(scale * one["E"], rel=1e-5)
+    assert other["A"] == pytest.approx(scale * one["A"] * sizes ** one["alpha"], rel=1e-3)
+
+
+def test_that_fixed_parameters_and_bounds_hold() -> None:
+    N, D = grid(4)
+    powers = form(N, D)
+    L = losses(N, D, seed=2)
+    low, high = powers.bounds(L, 1e-3, 0.25)
+    found = fit_powers(powers, L, objective=Objective(), most=0.25)
+    assert set(found.bounds) == {"alpha", "beta"}
+    fixed = np.array([False, False, False, True, False])
+    start = np.array([[0.0, 0.0, 0.4, 0.22, 0.2]])
+    theta, _ = minimise(powers, np.log(L), np.ones(len(L)), start, delta=1e-3, low=low, high=high, fixed=fixed)
+    assert theta[0, 3] == 0.22
+
+
+def test_that_a_profile_is_least_at_the_optimum_and_rises_on_both_sides() -> None:
+    N, D = grid(5)
+    L = losses(N, D, seed=4)
+    powers = form(N, D)
+    found = fit_powers(powers, L, objective=Objective("squares"))
+    alpha = found.theta[3]
+    costs = profile(powers, np.log(L), found, "alpha", alpha + np.array([-0.1, -0.05, 0.0, 0.05, 0.1]))
+    assert costs[2] == pytest.approx(found.objective, rel=1e-6)
+    assert costs[0] > costs[1] > costs[2] < costs[3] < costs[4]
+
+
+def test_that_the_likelihood_is_that_of_the_laplace_density_for_a_small_delta() -> None:
+    residuals = np.random.default_rng(0).laplace(scale=0.01, size=500)
+    b = np.abs(residuals).mean()
+    assert log_likelihood(residuals, 1e-4) == pytest.approx(-500 * (math.log(2 * b) + 1), rel=1e-5)
+
+
+def test_that_one_ratio_of_tokens_to_parameters_is_not_identified() -> None:
+    N = np.geomspace(1e8, 1e10, 12)
+
+    def condition(D: np.ndarray) -> float:
+        powers = form(N, D)
+        theta = powers.inward(np.array([math.log(482), math.log(2085), math.log(1.8), 0.35, 0.35]))
+        return identification(
+            powers.jacobian(powers.value(theta[None])[1])[0] @ np.linalg.inv(powers.to_outward)
+        ).condition
+
+    assert condition(20 * N) > 1e10
+    assert condition(np.random.default_rng(0).permutation(20 * N)) < 1e7
+
+
+def test_that_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    N, D = grid(5)
+    covered = []
+    for seed in range(40):
+        L = losses(N, D, seed=100 + seed)
+        powers = form(N, D)
+        found = fit_powers(powers, L, objective=Objective())
+        drawn = powers.outward(draws_of(powers, np.log(L), found, draws=100, seed=seed).theta)[:, 3:]
+        low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+        covered.append((low < [TRUTH["alpha"], TRUTH["beta"]]) & ([TRUTH["alpha"], TRUTH["beta"]] < high))
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.1)
+
+
+def test_that_few_points_get_the_t_of_the_linearised_fit() -> None:
+    x = np.geomspace(1, 100, 7)
+    powers = Powers([Term("A", (("alpha", -np.log(x)),)), Term("E")], 7)
+    y = (1 + 2 * x**-0.5) * np.exp(np.random.default_rng(0).normal(0, 0.01, 7))
+    found = fit_powers(powers, y, objective=Objective("squares"))
+    drawn = draws_of(powers, np.log(y), found, draws=4000)
+    assert drawn.how == "t approximation, 4 degrees of freedom"
+    sd = math.sqrt(np.linalg.inv(found.jacobian.T @ found.jacobian)[2, 2] * (found.residuals @ found.residuals) / 4)
+    spread = np.subtract(*np.quantile(drawn.theta[:, 2], [0.9, 0.1]))
+    assert spread == pytest.approx(2 * 1.533 * sd, rel=0.08)
