@@ -41,7 +41,7 @@ from ..models import session as sessions
 from ..models.errors import ExpressionError, RunglassError
 from ..models.expression import parse
 from ..models.selection import EVERYTHING, Everything, Holds, is_in
-from ..models.session import Pane, Session
+from ..models.session import Grouping, Pane, Session
 from ..models.store import RunStore
 from ..resources import demo_folder
 from .feed import Feed
@@ -62,6 +62,7 @@ from .settings import Settings
 from .tasks import TaskRunner
 from .theme import appearance, icon
 from .widgets.empty_state import EmptyState
+from .widgets.frame_table import FrameTable
 from .widgets.message_bar import MessageBar
 from .widgets.style_property import set_property
 from .workspace import Workspace
@@ -483,7 +484,9 @@ class MainWindow(QMainWindow):
         absolute = tuple(root if "://" in root else str(Path(root).absolute()) for root in roots)
         for root in absolute:
             self._settings.add_recent(root)
-        self.workspace.replace(dataclasses.replace(self.workspace.session, roots=absolute, ticked=None, highlight=None))
+        # Panes and how curves are drawn stay; what was said of the data before does not fit other data.
+        about_data = {"ticked": None, "highlight": None, "filter": EVERYTHING, "run_filter": "", "grouping": Grouping()}
+        self.workspace.replace(dataclasses.replace(self.workspace.session, roots=absolute, **about_data))
         self.feed.open(absolute)
 
     def open_demo(self) -> None:
@@ -585,11 +588,17 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Open what was dropped."""
-        roots = [url.toLocalFile() or url.toString() for url in event.mimeData().urls()]
-        if roots:
-            event.acceptProposedAction()
-            self.open(roots)
+        """Open what was dropped beside what is open."""
+        dropped = [url.toLocalFile() or url.toString() for url in event.mimeData().urls()]
+        if not dropped:
+            return
+        event.acceptProposedAction()
+        before = [root for root in self.workspace.session.roots if root not in dropped]
+        is_session = any(root.endswith(".runglass.json") for root in dropped)
+        self.open(dropped if is_session else [*before, *dropped])
+        if before and not is_session:
+            names = ", ".join(Path(root).name for root in dropped)
+            self._messages.say(f"Added {names}.", action="Show only this", act=partial(self.open, dropped))
 
     # -- exporting ------------------------------------------------------------------------------------------------------
 
@@ -616,6 +625,8 @@ class MainWindow(QMainWindow):
         figure = self._figure()
         focused = QApplication.focusWidget()
         if isinstance(focused, QLineEdit) and focused.hasSelectedText():
+            focused.copy()
+        elif isinstance(focused, FrameTable) and len(focused.selected_positions):
             focused.copy()
         elif figure is not None:
             QGuiApplication.clipboard().setImage(figure.grab_image(2.0))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from .run_names import telling_names
 from .session import Grouping
 from .store import RunStore, canonical_column
 from .table_look import cell_text
@@ -106,6 +107,9 @@ def grouped_runs(store: RunStore, grouping: Grouping) -> RunGroups:
     places = pd.factorize(together)[0]
     first = pd.Series(places).drop_duplicates().index.to_numpy()
     shown = _told_apart(frame, first, differing) if grouping.everything_except else (differing or names)
+    if "folder" in shown:
+        # Paths are told by what they differ in, as names of runs are.
+        frame = frame.assign(folder=frame["folder"].map(telling_names(frame["folder"].iloc[first].dropna().unique())))
     labels = [_label(frame, int(row), shown) for row in first]
     sizes = np.bincount(places)
     alone = frame["run"].iloc[first].str.rpartition("/")[2]

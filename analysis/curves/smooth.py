@@ -17,6 +17,7 @@ from ...models.figure import Axis, EdgeMarks, FigureSpec, Keys, Line, Mark, Pane
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Result, counted, significant
+from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
 
@@ -286,6 +287,7 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
     longest = max(float(curve.raw.x.max()) for curve in result.curves)
     axis, unit = axis_along(result.x, longest, log=question.log_x)
     hidden = 0
+    names = telling_names([curve.raw.run.key for curve in result.curves])
     marks: list[Mark] = []
     tops: list[Mark] = []
     for curve in result.curves:
@@ -304,9 +306,9 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
             smooth = raw.broken(curve.smooth)
             smooth = np.where(off | ~np.isfinite(smooth), np.nan, smooth)
             marks.append(Line(key=f"{key}/raw", x=x, y=shown, hue=hue, opacity=0.25, origin=origin, faint_of=key))
-            tops.append(Line(key=key, x=x, y=smooth, hue=hue, label=run.name, origin=origin))
+            tops.append(Line(key=key, x=x, y=smooth, hue=hue, label=names[run.key], origin=origin))
         else:
-            tops.append(Line(key=key, x=x, y=shown, hue=hue, label=run.name, origin=origin))
+            tops.append(Line(key=key, x=x, y=shown, hue=hue, label=names[run.key], origin=origin))
         tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
     low, high = _tight(question, [mark for mark in tops if isinstance(mark, Line)])
     y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", low=low, high=high, column=result.tag)

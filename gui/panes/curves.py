@@ -274,9 +274,10 @@ class CurvesPane(QWidget):
         """Ask the cards on screen."""
         session, ticked = self._workspace.session, self._workspace.now.ticked
         if self.isVisible():
-            for card in self._grid.in_view:
-                assert isinstance(card, CurveCard)
-                card.view.ask(*card_question(card.tag, session, ticked))
+            in_view = set(self._grid.in_view)
+            for card in self._cards.values():
+                if card in in_view:
+                    card.view.ask(*card_question(card.tag, session, ticked))
 
     def showEvent(self, event: Any) -> None:
         """Ask what was not asked while hidden."""
