@@ -267,7 +267,7 @@ def _is_share(value: float | None) -> bool:
 
 
 def _likelihoods(given: Any) -> np.ndarray | None:
-    """Give the log-likelihood of each choice, where responses are ``[log-likelihood, is greedy]``; newer versions quote both."""
+    """Give the log-likelihood of each choice, where responses are ``[log-likelihood, is greedy]``, quoted in newer versions."""
     if not isinstance(given, list) or not 0 < len(given) <= _MOST_CHOICES:
         return None
     found = []

@@ -18,6 +18,7 @@ _BUILTIN = (
     "lm_eval.LmEvalReader",
     "lm_eval.LmEvalSamplesReader",
     "inspect_log.InspectReader",
+    "helm.HelmReader",
     "csv_log.CsvLogReader",
     "json_lines.JsonLinesReader",
     "table_file.TableFileReader",
