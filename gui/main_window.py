@@ -485,8 +485,17 @@ class MainWindow(QMainWindow):
         for root in absolute:
             self._settings.add_recent(root)
         # Panes and how curves are drawn stay; what was said of the data before does not fit other data.
-        about_data = {"ticked": None, "highlight": None, "filter": EVERYTHING, "run_filter": "", "grouping": Grouping()}
-        self.workspace.replace(dataclasses.replace(self.workspace.session, roots=absolute, **about_data))
+        self.workspace.replace(
+            dataclasses.replace(
+                self.workspace.session,
+                roots=absolute,
+                ticked=None,
+                highlight=None,
+                filter=EVERYTHING,
+                run_filter="",
+                grouping=Grouping(),
+            )
+        )
         self.feed.open(absolute)
 
     def open_demo(self) -> None:
@@ -624,10 +633,10 @@ class MainWindow(QMainWindow):
         """Copy the figure of the focused pane to the clipboard."""
         figure = self._figure()
         focused = QApplication.focusWidget()
-        if isinstance(focused, QLineEdit) and focused.hasSelectedText():
-            focused.copy()
-        elif isinstance(focused, FrameTable) and len(focused.selected_positions):
-            focused.copy()
+        is_text = isinstance(focused, QLineEdit) and focused.hasSelectedText()
+        is_table = isinstance(focused, FrameTable) and len(focused.selected_positions) > 0
+        if is_text or is_table:
+            focused.copy()  # type: ignore[union-attr]
         elif figure is not None:
             QGuiApplication.clipboard().setImage(figure.grab_image(2.0))
             self.statusBar().showMessage("Copied the figure.", 3_000)
