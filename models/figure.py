@@ -290,6 +290,8 @@ class Axis:
         'time' is seconds since 1970; 'category' counts 0, 1, ... with names in `names`.
     low, high : float or None
         Limits to show at first; None fits the data.
+    exact : bool
+        Whether the limits hold where they cut markers in two, as those of a zoom do; else there is room for the markers.
     column : str
         Axes of the same column and scale zoom together; empty never links.
     inverted : bool
@@ -303,6 +305,7 @@ class Axis:
     names: tuple[str, ...] = ()
     column: str = ""
     inverted: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

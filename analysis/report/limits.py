@@ -8,24 +8,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ...models.figure import Axis, Band, Bars, Cells, EdgeMarks, Line, Mark, Panel, Points, Rule, Text
+from ..axis_room import room_for_markers, scaled
 
 Limits = tuple[float, float]
-
-
-def scaled(values: np.ndarray, axis: Axis) -> np.ndarray:
-    """Give values as an axis spaces them: logarithms on a log axis (NaN where there is none), themselves elsewhere."""
-    values = np.asarray(values, dtype=float)
-    if axis.scale != "log":
-        return values
-    with np.errstate(all="ignore"):
-        return np.where(values > 0, np.log10(np.where(values > 0, values, 1.0)), np.nan)
 
 
 def panel_limits(panel: Panel, sharing: Iterable[Panel] = ()) -> tuple[Limits, Limits]:
     """Give the limits of both axes in data coordinates, low before high whatever the axis' direction.
 
-    Where an axis says its limits, those hold. Otherwise all marks fit, with a little room around them; y then fits what lies
-    between the limits of x that were asked for.
+    Where an axis says its limits, those hold, with room for markers that would be cut in two. Otherwise all marks fit, with
+    a little room around them; y then fits what lies between the limits of x that were asked for.
 
     Parameters
     ----------
@@ -38,12 +30,24 @@ def panel_limits(panel: Panel, sharing: Iterable[Panel] = ()) -> tuple[Limits, L
     low = next((one.x.low for one in panels if one.x.low is not None), None)
     high = next((one.x.high for one in panels if one.x.high is not None), None)
     x_extents = [pair for one in panels for mark in one.marks for pair in _extents(mark, "x", None)]
-    x = _limits(x_extents, panel.x, low, high, 0.02, tight=_tight(panel, "x"))
+    x = _with_room(_limits(x_extents, panel.x, low, high, 0.02, tight=_tight(panel, "x")), panels, "x")
     window = None if panel.x.low is None and panel.x.high is None else x
     y_extents = [pair for mark in panel.marks for pair in _extents(mark, "y", window)]
     if not y_extents:
         y_extents = [pair for mark in panel.marks for pair in _extents(mark, "y", None)]
-    return x, _limits(y_extents, panel.y, panel.y.low, panel.y.high, 0.05, tight=_tight(panel, "y"))
+    y = _limits(y_extents, panel.y, panel.y.low, panel.y.high, 0.05, tight=_tight(panel, "y"))
+    return x, _with_room(y, [panel], "y")
+
+
+def _with_room(limits: Limits, panels: list[Panel], which: str) -> Limits:
+    """Leave room for markers on limits that were asked for."""
+    axis: Axis = getattr(panels[0], which)
+    low, high = scaled(np.array(limits), axis).tolist()
+    below, above = room_for_markers(panels, which, low, high)
+    if not below and not above:
+        return limits
+    low, high = low - below, high + above
+    return (10**low, 10**high) if axis.scale == "log" else (low, high)
 
 
 def _tight(panel: Panel, which: str) -> tuple[bool, bool]:

@@ -24,8 +24,8 @@ from ...models.figure import (
     Rule,
     Text,
 )
+from ..axis_room import scaled
 from ..decimate import ZoomableLine
-from .limits import scaled
 from .page import LINE, MANY_POINTS, SHRINK, SYMBOLS, Page, Placed
 from .words import width_of
 

@@ -554,23 +554,28 @@ class FigureView(QWidget):
         wide = self._lefts[column] = needed if needed > known or needed < known - 14 or not self.is_zoomed else known
         wide = min(wide, breadth * 0.6)
         y = 0.0
+        squares: dict[str, QRectF] = {}
         for view, gap, tall in zip(views, gaps, heights, strict=True):
             before = view.head_height()
-            view.place_legend(breadth - wide, tall)
+            above = squares.get(view.panel.shares_x_with)
+            room = breadth - wide if above is None else above.width()
+            view.place_legend(min(room, tall) if view.panel.square else room, tall)
             tall = max(tall - (view.head_height() - before), 8.0)
             y += gap
             side = view.bar_width(breadth - wide, tall)
             x, width = left + wide, max(breadth - wide - side, 8.0)
             head = view.head_height()
             view.head.setGeometry(QRectF(left, y, breadth, head))
-            view.head_indent = wide
             y += head
-            low = view.x_item.measure(*view.x_window, min(width, tall) if view.panel.square else width)
-            view.y_item.measure(*view.y_window, tall)
             frame = QRectF(x, y, width, tall)
             if view.panel.square:
                 length = min(width, tall)
-                frame = QRectF(x + (width - length) / 2, y, length, length)
+                frame = squares[view.panel.key] = QRectF(x + (width - length) / 2, y, length, length)
+            elif above is not None:  # it continues the axis of a square one, and stands exactly below it
+                frame = QRectF(above.left(), y, above.width(), tall)
+            view.head_indent = frame.left() - left
+            low = view.x_item.measure(*view.x_window, frame.width())
+            view.y_item.measure(*view.y_window, tall)
             view.frame.setGeometry(frame)
             view.bar.setGeometry(QRectF(frame.right(), frame.top(), side, frame.height()))
             view.x_item.setGeometry(QRectF(frame.left(), frame.bottom(), frame.width(), low))
@@ -582,4 +587,4 @@ class FigureView(QWidget):
 def _limited(axis: Axis, window: Window) -> Axis:
     """Give an axis that asks for a window."""
     low, high = (to_data(end, axis.scale) for end in window)
-    return replace(axis, low=low, high=high)
+    return replace(axis, low=low, high=high, exact=True)

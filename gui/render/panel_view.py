@@ -13,6 +13,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsScene, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
 
+from ...analysis.axis_room import room_for_markers
 from ...analysis.decimate import ZoomableLine
 from ...models.discovery import natural_order
 from ...models.figure import Axis, Band, Bars, Cells, Line, Mark, Panel, Rule, Text
@@ -286,7 +287,12 @@ class PanelView:
         cells = any(isinstance(mark, Cells) for mark in self.panel.marks)
         x = _fitted(self.x, box[0], box[1], 0.0 if cells else 0.02, flush=lying)
         y = _fitted(self.y, box[2], box[3], 0.0 if cells else 0.05, flush=upright)
-        return x, y
+        return self._with_room("x", x), self._with_room("y", y)
+
+    def _with_room(self, which: str, window: Window) -> Window:
+        """Leave room for markers on limits that the axis asks for."""
+        below, above = room_for_markers([self.panel], which, *window)
+        return window[0] - below, window[1] + above
 
     def set_x_window(self, window: Window) -> None:
         """Show a range of x, in axis units."""

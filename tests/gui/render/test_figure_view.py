@@ -253,6 +253,25 @@ def test_that_limits_of_an_axis_hold_and_y_fits_what_lies_between_those_of_x(sho
     assert panel.y_window[1] < 20
 
 
+def test_that_limits_leave_the_same_room_for_markers_on_screen_as_on_paper(show: Show) -> None:
+    points = replace(POINTS, x=np.array([0.2, 1.0]), y=np.array([0.0, 1.0]), size=18.0)
+    axis = Axis(low=0.0, high=1.0, column="confidence")
+    spec = FigureSpec(
+        panels=(
+            Panel(key="a", x=axis, y=replace(axis, column=""), marks=(points,), square=True),
+            Panel(key="b", x=axis, marks=(replace(BARS, at=np.array([0.2, 0.9]), width=0.1),), shares_x_with="a"),
+        )
+    )
+    view = show(spec)
+    view.resize(500, 600)
+    a, b = view.panels
+    assert a.x_window == b.x_window == pytest.approx(panel_limits(spec.panels[0], [spec.panels[1]])[0])
+    assert a.y_window == pytest.approx(panel_limits(spec.panels[0])[1])
+    assert float(a.viewport.x(1.0)) + 9.0 <= a.frame.size().width()
+    left_and_width = [(one.frame.geometry().left(), one.frame.geometry().width()) for one in (a, b)]
+    assert left_and_width[0] == left_and_width[1]
+
+
 def test_that_an_empty_figure_draws_nothing(show: Show) -> None:
     for spec in (FigureSpec(), FigureSpec(panels=(Panel(key="p", x=Axis(), y=Axis()),))):
         image = pixels(show(spec).grab_image(1.0))
