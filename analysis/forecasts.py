@@ -88,18 +88,40 @@ class IsotonicFit:
     uncertainty: float
 
 
-def fit_isotonic(f: np.ndarray, y: np.ndarray) -> IsotonicFit:
+def fit_isotonic(f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> IsotonicFit:
     """Fit by pool-adjacent-violators; equal forecasts are pooled first."""
+    distinct, n, hits, squares = pooled(f, y, weight)
+    fitted = isotonic_rates(n, hits)
+    total, right = float(n.sum()), float(hits.sum())
+    mean = right / total
+    score = float(squares.sum()) / total
+    # Outcomes are 0 or 1, so that the mean of (x - y)² needs the sums of each pool and no row.
+    recalibrated = float((n * fitted**2 - 2 * fitted * hits + hits).sum()) / total
+    constant = mean * (1 - mean)
+    return IsotonicFit(distinct, fitted, score, score - recalibrated, constant - recalibrated, constant)
+
+
+def pooled(
+    f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Give the distinct forecasts, increasing, and at each the sums of weight, of outcome and of (f - y)²."""
+    f = np.asarray(f)
+    order = slice(None) if len(f) < 2 or bool((f[1:] >= f[:-1]).all()) else np.argsort(f, kind="stable")
+    f, y = np.asarray(f[order], float), np.asarray(y, float)[order]
+    w = np.ones(len(f)) if weight is None else np.asarray(weight, float)[order]
+    starts = np.flatnonzero(np.concatenate([[True], f[1:] != f[:-1]]))
+    distinct = f[starts]
+    n, hits = np.add.reduceat(w, starts), np.add.reduceat(w * y, starts)
+    squares = n * distinct**2 - 2 * distinct * hits + hits
+    filled = n > 0
+    return (distinct, n, hits, squares) if filled.all() else tuple(x[filled] for x in (distinct, n, hits, squares))  # type: ignore[return-value]
+
+
+def isotonic_rates(n: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """Give the increasing rates nearest to hits / n, weighted by n, shape (k,)."""
     from scipy.optimize import isotonic_regression
 
-    distinct, place, n = np.unique(f, return_inverse=True, return_counts=True)
-    rates = np.bincount(place, y) / n
-    fitted = np.asarray(isotonic_regression(rates, weights=n).x)
-    mean = float(np.mean(y))
-    score = float(np.mean((f - y) ** 2))
-    recalibrated = float(np.mean((fitted[place] - y) ** 2))
-    constant = float(np.mean((mean - y) ** 2))
-    return IsotonicFit(distinct, fitted, score, score - recalibrated, constant - recalibrated, constant)
+    return np.asarray(isotonic_regression(hits / n, weights=n).x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +142,7 @@ class SmoothFit:
     density: np.ndarray
 
 
-def fit_smooth(f: np.ndarray, y: np.ndarray) -> SmoothFit:
+def fit_smooth(f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> SmoothFit:
     """Solve smECE_s = s with the reflected Gaussian kernel (Blasiok and Nakkiran 2024, *Smooth ECE*).
 
     On m midpoints the reflected kernel is diagonal in the cosine transform: coefficient k is multiplied by exp(-(pi k
@@ -128,6 +150,8 @@ def fit_smooth(f: np.ndarray, y: np.ndarray) -> SmoothFit:
     """
     from scipy.fft import dct, idct
 
+    w = np.ones(len(f)) if weight is None else np.asarray(weight, float)
+    total = float(w.sum())
     # Bandwidths below 1/200 are not resolved by 4000 midpoints, so those take a second, finer grid.
     for m in (4000, 200_000):
         place = np.clip(np.asarray(f, float) * m - 0.5, 0, m - 1)
@@ -138,11 +162,11 @@ def fit_smooth(f: np.ndarray, y: np.ndarray) -> SmoothFit:
             weights: np.ndarray, left: np.ndarray = left, share: np.ndarray = share, m: int = m
         ) -> np.ndarray:
             return np.asarray(
-                (np.bincount(left, weights * (1 - share), m) + np.bincount(left + 1, weights * share, m)) / len(f)
+                (np.bincount(left, weights * (1 - share), m) + np.bincount(left + 1, weights * share, m)) / total
             )
 
         frequency = math.pi * np.arange(m)
-        residual = dct(deposited(f - y))
+        residual = dct(deposited(w * (f - y)))
 
         def smoothed(spectrum: np.ndarray, s: float, frequency: np.ndarray = frequency) -> np.ndarray:
             return np.asarray(idct(spectrum * np.exp(-0.5 * (frequency * s) ** 2)))
@@ -157,8 +181,8 @@ def fit_smooth(f: np.ndarray, y: np.ndarray) -> SmoothFit:
         s = (low + high) / 2
         if s > 20 / m:
             break
-    density = smoothed(dct(deposited(np.ones(len(f)))), s)
-    hits = smoothed(dct(deposited(np.asarray(y, float))), s)
+    density = smoothed(dct(deposited(w)), s)
+    hits = smoothed(dct(deposited(w * np.asarray(y, float))), s)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Where almost no forecast reaches, the ratio of two rounding errors says nothing.
         rate = np.where(density * m > 1e-3, hits / density, np.nan)

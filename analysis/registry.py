@@ -19,6 +19,7 @@ _BUILTIN = {
     "curve.smooth": "curves.smooth",
     "ttt.time-to-target": "curves.time_to_target",
     "ttt.performance-profile": "curves.performance_profile",
+    "health.spikes": "curves.spikes",
     "scaling.chinchilla": "scaling.chinchilla",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
@@ -30,6 +31,9 @@ _BUILTIN = {
     "compat.paired-test": "compatibility.paired_test",
     "calibration.reliability": "calibration.reliability",
     "calibration.ece": "calibration.ece",
+    "calibration.smece": "calibration.smece",
+    "calibration.corp": "calibration.corp",
+    "calibration.scores": "calibration.scores",
 }
 """Module of each of our analyses, by id."""
 
