@@ -29,6 +29,8 @@ _BUILTIN = {
     "compat.flips": "compatibility.flips",
     "compat.matrix": "compatibility.matrix",
     "compat.paired-test": "compatibility.paired_test",
+    "compat.paired-diff": "compatibility.paired_diff",
+    "compat.tost": "compatibility.tost",
     "calibration.reliability": "calibration.reliability",
     "calibration.ece": "calibration.ece",
     "calibration.smece": "calibration.smece",

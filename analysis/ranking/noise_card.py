@@ -1,0 +1,378 @@
+"""``noise.card``: how big must a difference be on this benchmark, and how well does it tell models apart?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from ...models.engine import LOCAL, Engine
+from ...models.errors import TooLittleData
+from ...models.figure import Axis, Clauses, FigureSpec, Mark, Panel, Points
+from ...models.progress import Progress, quiet
+from ...models.question import Analysis, Need, Question, option
+from ...models.result import Estimate, Result, counted, significant, with_interval
+from ...models.selection import All, Clause, is_in
+from ...models.store import RunStore
+from ..answers import present
+from ..rank_correlation import PairOrders
+from ..resampling import Interval, t_interval
+from ..score_marks import interval_rows
+from ..score_table import chosen_scores
+
+_MOST_ROWS = 30
+_KINDS = (("seed_sd", "seeds"), ("checkpoint_sd", "last checkpoints"), ("item_se", "items"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkCards(Result):
+    """Noise of several benchmarks, one row a task and metric.
+
+    Attributes
+    ----------
+    cards : DataFrame
+        One row a card, the best signal-to-noise ratio first.
+    noise : str
+        What the noise of the signal-to-noise ratio is: seeds, or the last checkpoints.
+    """
+
+    cards: pd.DataFrame
+    noise: str
+
+    def summary(self) -> str:
+        """Give the answer in one sentence."""
+        known = self.cards[np.isfinite(self.cards["snr"])]
+        if known.empty:
+            return f"The noise of {counted(len(self.cards), 'benchmark')} is not known."
+        best = known.iloc[0]
+        least = f"two runs differ beyond its noise from {significant(best['smallest_difference'], 2)} on"
+        if len(known) == 1:
+            return (
+                f"{_named(best)} has a signal-to-noise ratio of {significant(best['snr'], 3)} ({self.noise}); {least}."
+            )
+        worst = known.iloc[-1]
+        return (
+            f"Of {len(known)} benchmarks, {_named(best)} tells models apart best (signal-to-noise ratio "
+            f"{significant(best['snr'], 3)} over {self.noise}; {least}) and {_named(worst)} worst "
+            f"({significant(worst['snr'], 3)})."
+        )
+
+
+def _named(card: pd.Series) -> str:
+    return f"{card['task']} {card['metric']}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseCardQuestion(Question):
+    """How big must a difference be on this benchmark?"""
+
+    needs: ClassVar = (Need("scores"),)
+
+    task: str = option("", help="only this task; all of them if empty", choices="scores.task")
+    metric: str = option("", help="only this metric; all of them, side by side, if empty", choices="scores.metric")
+    split: str = option("", help="split; the most frequent if empty", choices="scores.split")
+    noise: Literal["", "seeds", "checkpoints"] = option(
+        "", help="noise of the signal-to-noise ratio; seeds where three are there, if empty"
+    )
+    last: int = option(
+        5, help="checkpoints at the end of a run that count as the same", unit="checkpoints", low=2, high=200
+    )
+    from_step: float | None = option(None, help="least step that counts", unit="steps", low=0)
+    better: Literal["as stated", "higher", "lower"] = option("as stated", help="direction of the scores")
+    level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
+
+    def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> BenchmarkCards:
+        """Measure the noise of every task and metric."""
+        frame = store.rows("scores")
+        apart = tuple(present(frame, ("metric", "step", "seed")))
+        if not {"step", "seed"} & set(apart):
+            raise TooLittleData(
+                needs="scores of several seeds or checkpoints",
+                found="neither a column seed nor a column step",
+                remedy="Map a column onto one of them.",
+            )
+        scores = chosen_scores(
+            store, apart=apart, task=self.task, split=self.split, better=self.better, from_step=self.from_step
+        )
+        rows = scores.frame
+        if self.metric and "metric" in apart:
+            rows = rows[rows["metric"].astype(str) == self.metric]
+        cards = []
+        parts = list(rows.groupby(["task", "metric"], sort=False, observed=True))
+        for number, ((task, metric), part) in enumerate(parts):
+            progress(number, len(parts), str(task))
+            cards.append({"task": str(task), "metric": str(metric)} | _card(part, self))
+        table = pd.DataFrame(cards)
+        if not np.isfinite(table[["seed_sd", "checkpoint_sd"]].to_numpy(float)).any():
+            raise TooLittleData(
+                needs=f"a model with 2 seeds, or a run with {self.last} checkpoints",
+                found="neither on any task",
+                remedy="Fewer checkpoints may count as the same (last).",
+            )
+        noise = self.noise or ("seeds" if (table["seeds"] >= 3).any() else "checkpoints")
+        table = _with_ratio(table, noise, self.level).sort_values("snr", ascending=False, ignore_index=True)
+        return BenchmarkCards(
+            cards=table,
+            noise="seeds" if noise == "seeds" else f"the last {self.last} checkpoints",
+            estimates=_estimates(table, self.level),
+            tables={"cards": table},
+            notes=(*_notes(table, noise, self), *scores.notes),
+        )
+
+
+def _cube(part: pd.DataFrame, value: str) -> np.ndarray:
+    """Give values by model, seed and step, shape (models, seeds, steps), steps in order, NaN where there is none."""
+    axes = []
+    for column in ("model", "seed", "step"):
+        codes, _ = pd.factorize(part[column], sort=column == "step") if column in part.columns else (None, None)
+        axes.append(np.zeros(len(part), dtype=int) if codes is None else codes)
+    kept = np.logical_and.reduce([codes >= 0 for codes in axes])
+    cube = np.full([int(codes.max()) + 1 for codes in axes], np.nan)
+    cube[tuple(codes[kept] for codes in axes)] = part[value].to_numpy(float)[kept]
+    return cube
+
+
+def _card(part: pd.DataFrame, asked: NoiseCardQuestion) -> dict[str, Any]:
+    values = _cube(part, "value")
+    models, seeds, steps = values.shape
+    final = _finals(values)
+    sd, df = _pooled(final)
+    mean = float(np.nanmean(final))
+    at_steps = [(s, d) for s, d in (_pooled(values[:, :, step]) for step in range(steps)) if d]
+    averaged = (
+        math.sqrt(float(np.average([s**2 for s, _ in at_steps], weights=[d for _, d in at_steps])))
+        if at_steps
+        else math.nan
+    )
+    ends = _last(values.reshape(-1, steps), asked.last)
+    checkpoint_sd, checkpoint_df = _pooled(ends)
+    tops = np.nanmean(final, axis=1)
+    monotonic, low, high = _monotonicity(_cube(part, "good"), asked.level)
+    n = part["n"].dropna()
+    item_se = float(part["stderr"].dropna().mean()) if part["stderr"].notna().any() else math.nan
+    binomial = math.nan
+    if len(n) and float(np.nanmin(values)) >= 0 and float(np.nanmax(values)) <= 1:
+        binomial = math.sqrt(max(mean * (1 - mean), 0) / float(n.mean()))
+    row: dict[str, Any] = {
+        "models": models, "seeds": seeds if "seed" in part.columns else 0, "steps": steps,
+        "n": float(n.mean()) if len(n) else math.nan, "mean": mean, "spread": float(np.ptp(tops)) if models > 1 else math.nan,
+    }  # fmt: skip
+    row |= _ranged("seed_sd", sd, df, asked.level) | {"seed_df": df, "seed_sd_all_steps": averaged}
+    row |= _ranged("checkpoint_sd", checkpoint_sd, checkpoint_df, asked.level) | {"checkpoint_df": checkpoint_df}
+    row |= {"item_se": item_se, "binomial_se": binomial, "seed_snr": abs(mean) / sd if sd > 0 else math.nan}
+    return row | {"monotonicity": monotonic, "monotonicity_low": low, "monotonicity_high": high}
+
+
+def _finals(values: np.ndarray) -> np.ndarray:
+    """Give the last score of each model and seed, at a step that all seeds of the model reached."""
+    finals = np.full(values.shape[:2], np.nan)
+    for number, model in enumerate(values):
+        runs = ~np.isnan(model).all(axis=1)
+        reached = np.flatnonzero(~np.isnan(model[runs]).any(axis=0)) if runs.any() else np.empty(0, dtype=int)
+        if len(reached):
+            finals[number, runs] = model[runs, reached[-1]]
+    return finals
+
+
+def _last(runs: np.ndarray, k: int) -> np.ndarray:
+    """Give the last `k` scores of each run that has so many, shape (runs, k)."""
+    ends = [run[~np.isnan(run)][-k:] for run in runs]
+    ends = [end for end in ends if len(end) == k]
+    return np.stack(ends) if ends else np.empty((0, k))
+
+
+def _pooled(groups: np.ndarray) -> tuple[float, int]:
+    """Give the standard deviation within rows, pooled, and its degrees of freedom; NaN and 0 where no row has two."""
+    known = ~np.isnan(groups)
+    sizes = known.sum(axis=1)
+    df = int((sizes[sizes > 1] - 1).sum())
+    if not df:
+        return math.nan, 0
+    filled = np.where(known, groups, 0.0)
+    means = filled.sum(axis=1) / np.maximum(sizes, 1)
+    squares = np.where(known, (groups - means[:, None]) ** 2, 0.0).sum(axis=1)
+    return math.sqrt(float(squares[sizes > 1].sum()) / df), df
+
+
+def _ranged(name: str, sd: float, df: int, level: float) -> dict[str, float]:
+    ends = _chi_interval(sd, df, level)
+    return {name: sd, f"{name}_low": float(ends.low), f"{name}_high": float(ends.high)}
+
+
+def _chi_interval(sd: float, df: int, level: float) -> Interval:
+    """Give the interval of a pooled standard deviation of Gaussian values, from the chi-square law of its square."""
+    from scipy.special import chdtri
+
+    if not df:
+        return Interval(math.nan, math.nan)
+    factors = [math.sqrt(df / float(chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2)]
+    return Interval(sd * factors[0], sd * factors[1])
+
+
+def _monotonicity(good: np.ndarray, level: float) -> tuple[float, float, float]:
+    """Give the mean over models of tau-b between step and score, averaged over seeds, with Student's t over models."""
+    models, seeds, steps = good.shape
+    if steps < 3:
+        return math.nan, math.nan, math.nan
+    runs = good.reshape(-1, steps).T
+    taus = PairOrders.of(np.column_stack([np.arange(steps), runs])).against(0)[1:].reshape(models, seeds)
+    known = taus[~np.isnan(taus).all(axis=1)]
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    by_model = np.nanmean(known, axis=1)
+    ends = t_interval(by_model, level)
+    low, high = np.clip([ends.low, ends.high], -1, 1).tolist()
+    return float(by_model.mean()), low, high
+
+
+def _with_ratio(table: pd.DataFrame, noise: str, level: float) -> pd.DataFrame:
+    """Give the cards with their signal-to-noise ratio and the smallest difference of two runs beyond noise."""
+    kind = "seed" if noise == "seeds" else "checkpoint"
+    sd, low, high = (table[f"{kind}_sd{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+    spread = table["spread"].to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = [np.where(part > 0, spread / part, np.nan) for part in (sd, high, low)]
+    from scipy.special import ndtri
+
+    z = math.sqrt(2) * float(ndtri((1 + level) / 2))
+    return table.assign(
+        snr=ratios[0], snr_low=ratios[1], snr_high=ratios[2], smallest_difference=z * sd,
+        smallest_difference_low=z * low, smallest_difference_high=z * high,
+    )  # fmt: skip
+
+
+def _estimates(table: pd.DataFrame, level: float) -> dict[str, Estimate]:
+    estimates = {}
+    for _, card in table.iterrows():
+        start = "" if len(table) == 1 else f"{card['task']}/{card['metric']}/" if card["metric"] else f"{card['task']}/"
+        for name in ("seed_sd", "checkpoint_sd", "snr", "smallest_difference", "monotonicity"):
+            value, low, high = (float(card[f"{name}{end}"]) for end in ("", "_low", "_high"))
+            why = "" if math.isfinite(low) else "too few seeds, checkpoints or models"
+            estimates[start + name] = Estimate(value, low, high, level, why_no_interval=why)
+        for name, why in (
+            ("item_se", "a standard error as given"),
+            ("binomial_se", "a formula of the mean and n"),
+            ("seed_snr", "see the interval of seed_sd"),
+        ):
+            estimates[start + name] = Estimate(float(card[name]), why_no_interval=why)
+    return estimates
+
+
+def _notes(table: pd.DataFrame, noise: str, asked: NoiseCardQuestion) -> list[str]:
+    level = f"{100 * asked.level:g} %"
+    notes = [
+        f"Unit: the {noise[:-1]}. Seed SD: within a model at the last step all its seeds reached, pooled over models (ddof "
+        f"1); {level} interval from chi-square, {_span(table['seed_df'])} degrees of freedom. Also averaged over all steps.",
+        f"Checkpoint SD: within a run over its last {asked.last} checkpoints, pooled over runs; never across models. "
+        "Checkpoints depend on one another: its interval is too narrow, and it leaves out what differs between seeds.",
+        f"Signal-to-noise ratio: range of the models' last scores / SD of {noise}; its interval takes the models as given. "
+        "The other one in use, mean / seed SD, is seed_snr.",
+        f"Smallest difference: two single runs differ beyond noise at {level} from {_z(asked.level)} SD on.",
+        "item_se is the mean of the standard errors given; binomial_se is sqrt(p (1 - p) / n) where scores are shares.",
+        "Monotonicity: tau-b of step and score, mean over models, Student's t over models.",
+    ]
+    if (table["seeds"] < 3).any():
+        few = int((table["seeds"] < 3).sum())
+        notes.append(f"{counted(few, 'benchmark')} with fewer than 3 seeds: read the noise of checkpoints there.")
+    return notes
+
+
+def _z(level: float) -> str:
+    from scipy.special import ndtri
+
+    return f"{math.sqrt(2) * float(ndtri((1 + level) / 2)):.3g}"
+
+
+def _span(column: pd.Series) -> str:
+    low, high = int(column.min()), int(column.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def figure(question: NoiseCardQuestion, result: BenchmarkCards) -> FigureSpec:
+    """Draw signal-to-noise ratios with intervals, the best first, and the sources of noise beside them."""
+    cards = result.cards.head(_MOST_ROWS)
+    several_metrics = result.cards["metric"].nunique() > 1
+    names = tuple(_named(card) if several_metrics else card["task"] for _, card in cards.iterrows())
+    at = np.arange(len(cards), dtype=float)
+    clauses = tuple(_clause(card) for _, card in cards.iterrows())
+    behind = Clauses("scores", clauses)
+    snr, low, high = (cards[f"snr{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+    notes = tuple(
+        f"{name}: signal-to-noise {with_interval(v, a, b)}, two runs differ from {significant(d, 2)} on"
+        for name, v, a, b, d in zip(
+            names, snr.tolist(), low.tolist(), high.tolist(), cards["smallest_difference"].tolist(), strict=True
+        )
+    )
+    level = f"{100 * question.level:g} %"
+    rows = Axis(scale="category", names=names, inverted=True)
+    signal = Panel(
+        key="signal",
+        x=Axis(label=f"range of models / SD of {result.noise}", scale="log"),
+        y=rows,
+        marks=interval_rows("snr", at, snr, low, high, origin=behind, notes=notes),
+        title="Signal to noise",
+        legend=False,
+    )
+    scale = np.abs(cards["mean"].to_numpy(float))
+    marks: list[Mark] = []
+    for number, (column, label) in enumerate(_KINDS):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = 100 * cards[column].to_numpy(float) / scale
+        known = np.isfinite(share) & (share > 0)
+        if known.any():
+            said = tuple(
+                f"{name}: SD over {label} {significant(v, 2)}"
+                for name, v in zip(names, cards[column].tolist(), strict=True)
+            )
+            marks.append(
+                Points(
+                    key=column, x=np.where(known, share, np.nan), y=at + 0.16 * (number - 1), hue=f"c{number}", size=6.0,
+                    label=label, origin=behind, notes=said,
+                )
+            )  # fmt: skip
+    noise = Panel(
+        key="noise",
+        x=Axis(label="noise (% of the mean score)", scale="log"),
+        y=rows,
+        marks=tuple(marks),
+        title="Noise over",
+    )
+    cut = f", the first {_MOST_ROWS}" if len(result.cards) > _MOST_ROWS else ""
+    return FigureSpec(
+        title="Benchmark cards",
+        subtitle=f"{counted(len(result.cards), 'benchmark')}{cut}, {level} intervals over {result.noise}",
+        panels=(signal, noise),
+        columns=2,
+        caption=f"{result.summary()} {result.notes[0]}",
+    )
+
+
+def _clause(card: pd.Series) -> Clause:
+    task = is_in("task", (card["task"],))
+    return All((task, is_in("metric", (card["metric"],)))) if card["metric"] else task
+
+
+ANALYSIS = Analysis(
+    id="noise.card",
+    title="Benchmark cards",
+    asks="How big must a difference be on this benchmark, and how well does it tell models apart?",
+    question=NoiseCardQuestion,
+    figure=figure,
+    sources=(
+        "Madaan et al. (2024), Quantifying Variance in Evaluation Benchmarks: seed SD, monotonicity",
+        "Heineman et al. (2025), Signal and Noise: dispersion over the SD of the last checkpoints",
+        "Bhagia et al. (2024), Establishing Task Scaling Laws via Compute-Efficient Model Ladders: SD of the last 10",
+    ),
+    definition="""\
+Seed SD: $s$ of the seeds of one model at a step they all reached, pooled over models. Checkpoint SD: over the last k
+checkpoints of one run, pooled over runs (pooling the checkpoints of several recipes would call their differences
+noise). Signal-to-noise ratio: $(\\max_j m_j-\\min_j m_j)/s$ over the models' last scores; the mean cancels. The other
+ratio in use is mean / seed SD. Two single runs differ beyond noise from $1.96\\sqrt2\\,s$ on.
+
+Unit: the seed. Below three seeds only the noise of checkpoints is left, which is a lower bound of that of seeds. A
+discrete metric (accuracy) and a continuous one (loss of the right answer) of one task stand in rows of their own:
+compare their ratios. """,
+)
