@@ -13,7 +13,7 @@ import numpy as np
 from ..models.figure import Axis, Panel, Points
 
 _ROOM = 1 / 180
-"""Share of an axis that a marker needs for each point of its radius: what a panel of 180 pixels, or of 130 points on paper, needs."""
+"""Share of an axis that a marker gets for each point of its radius: enough in panels from 180 pixels, or 130 points, on."""
 
 _CUT = 0.7
 """Share of the radius that may be out of the axis before anything is done; it keeps room from being made twice."""

@@ -25,6 +25,12 @@ from .viewport import Viewport
 _GAP = 6.0
 """Pixels between the panel and the texts of ticks."""
 
+_STANDS_OUT = 12.0
+"""Pixels by which the label of a low panel may be longer than its axis."""
+
+_SHORTEST = 40.0
+"""Pixels below which a label that has to be cut says nothing."""
+
 _WIDEST = 150.0
 """Pixels of the widest text of a category; a longer one is cut in the middle."""
 
@@ -57,8 +63,10 @@ class AxisItem(GraphicsWidget):
         self._viewport: Viewport | None = None
         self._theme: Theme | None = None
         self._shows_texts = True
+        self._compact = False
         self._turned = False
         self._cut: list[tuple[float, str]] = []
+        self._label_is_cut = False
         self.setAcceptHoverEvents(True)
 
     def set_axis(self, axis: Axis, *, shows_texts: bool = True) -> None:
@@ -77,6 +85,15 @@ class AxisItem(GraphicsWidget):
         self._theme = theme
         self.update()
 
+    def set_compact(self, compact: bool) -> None:
+        """Leave the label to the tooltip and cut names shorter, where a panel has hardly any room for data else."""
+        self._compact = compact
+        self.update()
+
+    @property
+    def _label(self) -> str:
+        return "" if self._compact else self._axis.label
+
     @property
     def ticks(self) -> Ticks:
         """The ticks last laid out."""
@@ -89,15 +106,19 @@ class AxisItem(GraphicsWidget):
             return 4.0
         metrics = QFontMetricsF(font(TICK))
         self._ticks = self._chosen(low, high, length)
-        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._axis.label else 0.0
+        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._label else 0.0
         longest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)
         if self._side == "left":
             widest = min(longest, max(_WIDEST, 0.0) if self._axis.scale == "category" else longest)
             return float(np.ceil(widest / 4) * 4) + _GAP + 4 + label
         self._turned = self._axis.scale == "category" and self._is_crowded(metrics, low, high, length)
         if self._turned:
-            return (min(longest, _WIDEST * 0.6) + metrics.height()) * 0.71 + _GAP + 2 + label
+            return (min(longest, self._widest_turned) + metrics.height()) * 0.71 + _GAP + 2 + label
         return metrics.height() + _GAP + label + 1
+
+    @property
+    def _widest_turned(self) -> float:
+        return _WIDEST * (0.3 if self._compact else 0.6)
 
     def _is_crowded(self, metrics: QFontMetricsF, low: float, high: float, length: float) -> bool:
         room = length / max(high - low, 1e-9)
@@ -148,9 +169,11 @@ class AxisItem(GraphicsWidget):
         assert self._viewport is not None
         right = self.size().width() - _GAP
         height = metrics.height()
-        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._axis.label else 0.0
-        for y, text in zip(self._viewport.y(self._ticks.at).tolist(), self._ticks.texts, strict=True):
-            if -1 <= y <= self._viewport.height + 1:
+        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._label else 0.0
+        free = -1e9
+        for y, text in sorted(zip(self._viewport.y(self._ticks.at).tolist(), self._ticks.texts, strict=True)):
+            if -1 <= y <= self._viewport.height + 1 and y >= free:
+                free = y + height * 0.8
                 shown = self._fitted(metrics, text, right - label + 1, y)
                 painter.drawText(
                     QRectF(0, y - height / 2, right, height),
@@ -179,7 +202,7 @@ class AxisItem(GraphicsWidget):
         for x, text in zip(self._viewport.x(self._ticks.at).tolist(), self._ticks.texts, strict=True):
             if not -1 <= x <= self._viewport.width + 1:
                 continue
-            shown = self._fitted(metrics, text, _WIDEST * 0.6, x)
+            shown = self._fitted(metrics, text, self._widest_turned, x)
             painter.save()
             painter.translate(x + metrics.height() * 0.2, _GAP)
             painter.rotate(-45)
@@ -199,26 +222,31 @@ class AxisItem(GraphicsWidget):
         return shown
 
     def hoverMoveEvent(self, event: QGraphicsSceneHoverEvent) -> None:
-        """Tell the whole of a text that is cut."""
+        """Tell the whole of a text that is cut, or the label where it is."""
         along = event.pos().y() if self._side == "left" else event.pos().x()
         nearest = min(self._cut, key=lambda cut: abs(cut[0] - along), default=(0.0, ""))
-        self.setToolTip(nearest[1] if abs(nearest[0] - along) < 20 else "")
+        label = self._axis.label if self._label_is_cut else ""
+        self.setToolTip(nearest[1] if abs(nearest[0] - along) < 20 else label)
 
     def _paint_label(self, painter: QPainter) -> None:
-        if not self._axis.label:
+        self._label_is_cut = self._label != self._axis.label
+        if not self._label:
             return
         painter.setFont(font(CAPTION))
         metrics = QFontMetricsF(painter.font())
         size = self.size()
         centre = Qt.AlignmentFlag.AlignCenter
+        # A label may stand out over both ends of a low panel, as far as the next panel is away at least.
+        room = size.height() + _STANDS_OUT if self._side == "left" else size.width()
+        text = metrics.elidedText(self._label, Qt.TextElideMode.ElideMiddle, room)
+        self._label_is_cut = text != self._axis.label
+        if self._label_is_cut and room < _SHORTEST:
+            return
         if self._side == "left":
-            room = size.height() + 24  # a label may stand out over both ends of a low panel
-            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, room)
             painter.translate(metrics.height() / 2, size.height() / 2)
             painter.rotate(-90)
             painter.drawText(QRectF(-room / 2, -metrics.height() / 2, room, metrics.height()), centre, text)
         else:
-            text = metrics.elidedText(self._axis.label, Qt.TextElideMode.ElideMiddle, size.width())
             painter.drawText(QRectF(0, size.height() - metrics.height(), size.width(), metrics.height()), centre, text)
 
     def boundingRect(self) -> QRectF:

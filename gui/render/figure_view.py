@@ -31,6 +31,9 @@ _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
 """Pixels at the sides of the figure, between columns, between panels above one another."""
 
 
+_LOW = 28.0
+"""Pixels of height below which a panel shows data instead of the labels of axes."""
+
 _PICTURES = 256 * 1024
 """Kilobytes for pictures of panels."""
 
@@ -536,18 +539,30 @@ class FigureView(QWidget):
                     inside, column, _SIDE + column * (breadth + _BETWEEN), breadth, float(area.height())
                 )
 
-    def _lay_out_column(self, views: list[PanelView], column: int, left: float, breadth: float, height: float) -> None:
+    def _heights(self, views: list[PanelView], breadth: float, height: float, shares: list[float]) -> list[float]:
+        """Share what the axes leave of a height among the panels of a column."""
         bottoms = [view.x_item.measure(*view.x_window, breadth * 0.85) for view in views]
-        shares = [max(view.panel.height, 0.01) for view in views]
-        gaps = [6.0, *[_ABOVE] * (len(views) - 1)]
-        heads = [view.head_height() for view in views]
+        heights: list[float] = []
         for _ in range(2):
-            room = max(height - sum(gaps) - sum(heads) - sum(bottoms) - 6.0, 10.0)
+            room = max(height - sum(bottoms), 10.0)
             heights = [room * share / sum(shares) for share in shares]
             # A square frame may be narrower than the column, and its texts turn.
             for index, (view, tall) in enumerate(zip(views, heights, strict=True)):
                 if view.panel.square:
                     bottoms[index] = view.x_item.measure(*view.x_window, min(breadth * 0.85, tall))
+        return heights
+
+    def _lay_out_column(self, views: list[PanelView], column: int, left: float, breadth: float, height: float) -> None:
+        shares = [max(view.panel.height, 0.01) for view in views]
+        gaps = [6.0, *[_ABOVE] * (len(views) - 1)]
+        heads = [view.head_height() for view in views]
+        for compact in (False, True):
+            for view in views:
+                view.x_item.set_compact(compact)
+                view.y_item.set_compact(compact)
+            heights = self._heights(views, breadth, height - sum(gaps) - sum(heads) - 6.0, shares)
+            if min(heights) >= _LOW:
+                break
         needed = max(view.y_item.measure(*view.y_window, tall) for view, tall in zip(views, heights, strict=True))
         # Ticks change while one pans: an axis that gets a little narrower stays as wide as it was, so that nothing jumps.
         known = self._lefts.get(column, 0.0)

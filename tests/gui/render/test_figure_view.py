@@ -356,6 +356,21 @@ def test_that_more_lines_than_a_legend_holds_have_none(show: Show) -> None:
     assert show(figure(*lines[:8])).panels[0]._legend is not None
 
 
+def test_that_low_panels_show_data_instead_of_labels_which_their_tooltips_tell(show: Show) -> None:
+    panels = tuple(
+        Panel(key=key, x=Axis(label="step"), y=Axis(label="loss"), marks=(replace(LINE, key=key),)) for key in "abc"
+    )
+    view = show(FigureSpec(panels=panels))
+    high = [(panel.frame.size().height(), panel.x_item.size().height()) for panel in view.panels]
+    view.resize(500, 180)
+    view.grab_image(1.0)
+    for panel, (_, axis) in zip(view.panels, high, strict=True):
+        assert panel.x_item.size().height() < axis - 10
+        assert panel.frame.size().height() > 15
+        assert panel.x_item._label_is_cut
+    assert not show(FigureSpec(panels=panels[:1])).panels[0].x_item._label_is_cut
+
+
 # --- updates
 
 
