@@ -25,7 +25,6 @@ from PySide6.QtWidgets import (
     QMainWindow,
     QMenu,
     QMessageBox,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QStackedWidget,
@@ -36,15 +35,17 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from .. import __version__
 from ..analysis import registry
 from ..models import session as sessions
-from ..models.errors import ExpressionError, RunglassError
-from ..models.expression import parse
-from ..models.selection import EVERYTHING, Everything, Holds, is_in
+from ..models.errors import RunglassError
+from ..models.selection import EVERYTHING, Clause, is_in
 from ..models.session import Grouping, Pane, Session
 from ..models.store import RunStore
 from ..resources import demo_folder
 from .feed import Feed
+from .filter_line import FilterLine
+from .help_dialog import HelpDialog
 from .pane_area import PaneArea
 from .panes.analysis import AnalysisPane
 from .panes.ask import AskDialog
@@ -59,6 +60,7 @@ from .panes.runs import RunsPane
 from .panes.text_pattern import TextPatternDialog
 from .render.figure_view import FigureView
 from .settings import Settings
+from .status import StatusBar
 from .tasks import TaskRunner
 from .theme import appearance, icon
 from .widgets.empty_state import EmptyState
@@ -101,7 +103,8 @@ class MainWindow(QMainWindow):
         self._build_sides()
         self._build_actions()
         self._build_tool_bar()
-        self._build_status_bar()
+        self.status = StatusBar(self.workspace, self.tasks, self.feed, self)
+        self.setStatusBar(self.status)
         self._connect()
         room = QGuiApplication.primaryScreen().availableGeometry().size()
         self.resize(min(1600, room.width()), min(1000, room.height()))
@@ -273,16 +276,8 @@ class MainWindow(QMainWindow):
         ask_button = QPushButton("Ask…  Ctrl K", bar)
         ask_button.clicked.connect(self.ask)
         bar.addWidget(ask_button)
-        self._filter = QLineEdit(bar)
-        self._filter.setPlaceholderText("keep only rows where …   (params > 1e6 and seed == 0)")
-        self._filter.setAccessibleName("filter")
-        self._filter.setClearButtonEnabled(True)
-        self._filter.setMinimumWidth(180)
-        self._filter.setMaximumWidth(460)
-        self._filter.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._filter.editingFinished.connect(self._on_filter_finished)
-        self._filter.textChanged.connect(self._on_filter_text_changed)
-        bar.addWidget(self._filter)
+        self.filter_line = FilterLine(self.workspace, bar)
+        bar.addWidget(self.filter_line)
         for action in (self._undo, self._redo):
             button = QToolButton(bar)
             button.setDefaultAction(action)
@@ -300,44 +295,11 @@ class MainWindow(QMainWindow):
         bar.addWidget(export_button)
         self.addToolBar(bar)
 
-    def _build_status_bar(self) -> None:
-        bar = self.statusBar()
-        bar.setSizeGripEnabled(False)
-        self._facts = QLabel("", bar)
-        self._facts.setContentsMargins(12, 0, 8, 0)
-        self._facts.setProperty("role", "muted")
-        self._problem_button = QToolButton(bar)
-        self._problem_button.setAutoRaise(True)
-        self._problem_button.clicked.connect(self.show_problems)
-        self._task = QLabel("", bar)
-        self._task.setProperty("role", "muted")
-        self._task_bar = QProgressBar(bar)
-        self._task_bar.setFixedWidth(120)
-        self._task_bar.setTextVisible(False)
-        self._cancel = QToolButton(bar)
-        self._cancel.setText("cancel")
-        self._cancel.setAutoRaise(True)
-        self._cancel.clicked.connect(self._on_cancel_clicked)
-        self._highlight = QLabel("", bar)
-        self._highlight.setProperty("role", "muted")
-        bar.addWidget(self._facts)
-        bar.addWidget(self._problem_button)
-        for widget in (self._highlight, self._task, self._task_bar, self._cancel):
-            bar.addPermanentWidget(widget)
-            widget.hide()
-        self._problem_button.hide()
-        # A task that ends at once would only flicker.
-        self._task_timer = QTimer(self)
-        self._task_timer.setSingleShot(True)
-        self._task_timer.setInterval(400)
-        self._task_timer.timeout.connect(self._show_task)
-
     def _connect(self) -> None:
         self.workspace.changed.connect(self._on_workspace_changed)
         self.workspace.data_changed.connect(self._on_data_changed)
         self.workspace.history_changed.connect(self._on_history_changed)
-        self.tasks.changed.connect(self._on_tasks_changed)
-        self.feed.loaded.connect(self._on_feed_loaded)
+        self.status.problems_wanted.connect(self.show_problems)
         self.feed.failed.connect(lambda message: self._messages.say(message, kind="bad"))
         self.feed.live_changed.connect(self._on_feed_live_changed)
         self.runs.run_hovered.connect(self._on_run_hovered)
@@ -673,103 +635,34 @@ class MainWindow(QMainWindow):
         if "follow" in fields:
             self._follow.setChecked(session.follow)
             self.feed.follow(session.follow)
-        if "filter" in fields:
-            self._show_filter()
         if fields & {"highlight", "filter", "ticked"}:
-            self._show_facts()
             self.workspace.hover(None)
         if "highlight" in fields:
-            self._show_highlight()
+            self._show_items_of(session.highlight)
         self._save_timer.start()
 
     def _on_data_changed(self) -> None:
         self._middle.setCurrentWidget(self.area if self.workspace.session.roots else self._welcome)
-        self._show_facts()
 
-    def _show_facts(self) -> None:
-        now = self.workspace.now
-        if not self.workspace.session.roots:
-            self._facts.setText("")
-            return
-        runs = len(now.all.runs)
-        said = [f"{runs:,} run{'s' * (runs != 1)}", _points(now.all.points)]
-        if now.session.filter != EVERYTHING:
-            said.insert(1, f"{len(now.kept.kept_runs):,} pass the filter")
-        rows = sum(len(rows.frame) for rows in now.all.sources.values())
-        if rows:
-            said.append(f"{rows:,} table rows")
-        if self.feed.seconds:
-            said.append(f"read in {self.feed.seconds:.1f} s")
-        self._facts.setText("  ·  ".join(said))
-
-    def _show_highlight(self) -> None:
-        highlight = self.workspace.session.highlight
+    def _show_items_of(self, highlight: Clause | None) -> None:
+        """Open the items pane for a highlight that speaks of items."""
         self._keep.setEnabled(highlight is not None)
-        self._highlight.setVisible(highlight is not None)
-        if highlight is not None:
-            text = str(highlight)
-            self._highlight.setText("highlighted: " + (text if len(text) < 60 else text[:57] + "…"))
-            if not self._docks["bottom"].isVisible() and highlight.columns & {"item", "confidence", "group"}:
-                self._docks["bottom"].show()
-                self._bottom.setCurrentWidget(self.items)
-
-    def _show_filter(self) -> None:
-        current = self.workspace.session.filter
-        self._filter.setText("" if isinstance(current, Everything) else str(current))
-        self._filter.setToolTip(
-            "" if isinstance(current, Everything) else f"Only rows where {current} enter computation"
-        )
-        self._mark_filter("")
-
-    def _on_filter_text_changed(self, text: str) -> None:
-        if not text and self.workspace.session.filter != EVERYTHING and not self._filter.hasFocus():
+        if highlight is None or self._docks["bottom"].isVisible():
             return
-        if not text or text == str(self.workspace.session.filter):
-            self._mark_filter("")
-            return
-        try:
-            parse(text)
-        except ExpressionError as error:
-            self._mark_filter(str(error))
-        else:
-            self._mark_filter("")
-
-    def _on_filter_finished(self) -> None:
-        text = self._filter.text().strip()
-        current = self.workspace.session.filter
-        if text == ("" if isinstance(current, Everything) else str(current)):
-            return
-        if not text:
-            self.workspace.change(filter=EVERYTHING)
-            return
-        try:
-            self.workspace.now.all.reading_as(self.workspace.session.maps).keeping(Holds(text)).check_filter()
-        except RunglassError as error:
-            self._mark_filter(str(error))
-            return
-        self.workspace.change(filter=Holds(text))
-
-    def _mark_filter(self, error: str) -> None:
-        if bool(self._filter.property("invalid")) != bool(error):
-            set_property(self._filter, "invalid", bool(error))
-        if error:
-            self._filter.setToolTip(error)
+        if highlight.columns & {"item", "confidence", "group"}:
+            self._docks["bottom"].show()
+            self._bottom.setCurrentWidget(self.items)
 
     def _on_history_changed(self) -> None:
         self._undo.setEnabled(self.workspace.can_undo)
         self._redo.setEnabled(self.workspace.can_redo)
 
     def _on_problems_counted(self, count: int) -> None:
-        self._problem_button.setVisible(count > 0)
-        self._problem_button.setText(f"⚠ {count} problem{'s' * (count != 1)}")
+        self.status.show_problem_count(count)
         self._bottom.setTabText(self._bottom.indexOf(self.problems), f"Problems ({count})" if count else "Problems")
 
     def _on_run_hovered(self, key: str) -> None:
         self.workspace.hover(is_in("run", [key]) if key else None)
-
-    def _on_feed_loaded(self) -> None:
-        self._show_facts()
-        self.statusBar().clearMessage()
 
     def _on_feed_live_changed(self, count: int) -> None:
         self._live.setText(f"● following {count} run{'s' * (count != 1)}" if count else "")
@@ -778,35 +671,6 @@ class MainWindow(QMainWindow):
         key = self.area.key_of(now)
         if key and key != self.workspace.session.focus:
             self.workspace.change(focus=key)
-
-    # -- tasks ----------------------------------------------------------------------------------------------------------
-
-    def _on_tasks_changed(self) -> None:
-        if not self.tasks.running:
-            self._task_timer.stop()
-            for widget in (self._task, self._task_bar, self._cancel):
-                widget.hide()
-        elif self._task.isVisible():
-            self._show_task()
-        elif not self._task_timer.isActive():
-            self._task_timer.start()
-
-    def _show_task(self) -> None:
-        running = self.tasks.running
-        if not running:
-            return
-        state = max(running, key=lambda state: state.total)
-        more = f"  (+{len(running) - 1})" if len(running) > 1 else ""
-        counted = f" {state.done:,} of {state.total:,}" if state.total else ""
-        self._task.setText(f"{state.title}{counted}{more}")
-        self._task_bar.setRange(0, state.total)
-        self._task_bar.setValue(state.done)
-        for widget in (self._task, self._task_bar, self._cancel):
-            widget.show()
-
-    def _on_cancel_clicked(self) -> None:
-        for state in self.tasks.running:
-            self.tasks.cancel(state.slot)
 
     # -- gestures -------------------------------------------------------------------------------------------------------
 
@@ -844,31 +708,12 @@ class MainWindow(QMainWindow):
 
     def show_help(self) -> None:
         """Show what keyboard and mouse do."""
-        rows = []
-        for action in self.actions():
-            if action.shortcuts():
-                keys = " or ".join(key.toString(QKeySequence.SequenceFormat.NativeText) for key in action.shortcuts())
-                rows.append(f"<tr><td><b>{keys}</b>&nbsp;&nbsp;</td><td>{action.text().rstrip('…')}</td></tr>")
-        mouse = (
-            ("drag", "zoom to the rectangle"),
-            ("double click", "reset the view"),
-            ("wheel", "zoom at the pointer; over an axis only that axis"),
-            ("middle drag, Space + drag", "pan"),
-            ("Shift + drag", "brush: highlight what is inside"),
-            ("click on a mark", "highlight what is behind it; Shift adds"),
-        )
-        rows += [f"<tr><td><b>{gesture}</b>&nbsp;&nbsp;</td><td>{what}</td></tr>" for gesture, what in mouse]
-        box = QMessageBox(self)
-        box.setWindowTitle("Keyboard and mouse")
-        box.setTextFormat(Qt.TextFormat.RichText)
-        box.setText("<table>" + "".join(rows) + "</table>")
-        box.exec()
-        box.deleteLater()
+        dialog = HelpDialog(self.actions(), self)
+        dialog.exec()
+        dialog.deleteLater()
 
     def show_about(self) -> None:
         """Say what this is."""
-        from .. import __version__
-
         QMessageBox.about(
             self, "About Runglass", f"Runglass {__version__}\n\nCurves, honest statistics, paper figures."
         )
@@ -901,9 +746,3 @@ class MainWindow(QMainWindow):
         self.feed.stop()
         self.tasks.stop()
         super().closeEvent(event)
-
-
-def _points(count: int) -> str:
-    if count >= 1_000_000:
-        return f"{count / 1e6:.1f} M points"
-    return f"{count:,} points"

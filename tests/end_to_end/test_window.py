@@ -125,15 +125,15 @@ def test_that_a_growing_file_grows_on_screen_and_a_zoom_stays(window, qtbot, pro
 
 def test_that_a_filter_decides_what_is_shown_and_a_wrong_one_nothing(window, qtbot, project):
     opened(window, qtbot, project)
-    window._filter.setText("seed == 0")
-    window._filter.editingFinished.emit()
+    window.filter_line.setText("seed == 0")
+    window.filter_line.editingFinished.emit()
     assert window.workspace.session.filter == Holds("seed == 0")
     assert len(window.workspace.now.kept.kept_runs) == 2
-    window._filter.setText("sed == 0")
-    window._filter.editingFinished.emit()
+    window.filter_line.setText("sed == 0")
+    window.filter_line.editingFinished.emit()
     assert window.workspace.session.filter == Holds("seed == 0")
-    assert window._filter.property("invalid") is True
-    assert "No open table has the columns" in window._filter.toolTip()
+    assert window.filter_line.property("invalid") is True
+    assert "No open table has the columns" in window.filter_line.toolTip()
 
 
 def test_that_what_is_exported_is_what_is_drawn(window, qtbot, project, tmp_path):
@@ -185,7 +185,7 @@ def test_that_broken_files_are_named_in_the_problems_pane(window, qtbot, project
     (project / "broken/events.out.tfevents.1.host").write_bytes(bytes(range(200)))
     opened(window, qtbot, project)
     assert len(window.workspace.now.all.runs) == 7
-    assert "1 problem" in window._problem_button.text()
+    assert "1 problem" in window.status.problems.text()
 
 
 def test_that_the_demo_answers_in_every_pane_and_panes_are_linked(window, qtbot):

@@ -1,0 +1,74 @@
+"""The line that says which rows enter computation."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
+
+from ..models.errors import ExpressionError, RunglassError
+from ..models.expression import parse
+from ..models.selection import EVERYTHING, Holds
+from .widgets.style_property import set_property
+from .workspace import Workspace
+
+
+class FilterLine(QLineEdit):
+    """A condition on columns (``params > 1e6 and seed == 0``); red while it is none, and then it filters nothing.
+
+    A filter that was made by a gesture is shown as a phrase, and stays until the line is edited.
+    """
+
+    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._workspace = workspace
+        self.setPlaceholderText("keep only rows where …   (params > 1e6 and seed == 0)")
+        self.setAccessibleName("filter")
+        self.setClearButtonEnabled(True)
+        self.setMinimumWidth(180)
+        self.setMaximumWidth(460)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.editingFinished.connect(self._on_self_finished)
+        self.textEdited.connect(self._on_self_edited)
+        workspace.changed.connect(self._on_workspace_changed)
+        self._show()
+
+    @property
+    def _shown(self) -> str:
+        current = self._workspace.session.filter
+        return "" if current == EVERYTHING else str(current)
+
+    def _show(self) -> None:
+        self.setText(self._shown)
+        self.setCursorPosition(0)
+        self._mark("")
+
+    def _mark(self, error: str) -> None:
+        set_property(self, "invalid", bool(error))
+        self.setToolTip(error or (f"Only rows where {self._shown} enter computation" if self._shown else ""))
+
+    def _on_workspace_changed(self, fields: frozenset[str], _origin: object) -> None:
+        if "filter" in fields:
+            self._show()
+
+    def _on_self_edited(self, text: str) -> None:
+        try:
+            if text.strip() and text != self._shown:
+                parse(text)
+        except ExpressionError as error:
+            self._mark(str(error))
+        else:
+            self._mark("")
+
+    def _on_self_finished(self) -> None:
+        text = self.text().strip()
+        if text == self._shown:
+            return
+        if not text:
+            self._workspace.change(filter=EVERYTHING)
+            return
+        session = self._workspace.session
+        try:
+            self._workspace.now.all.reading_as(session.maps).keeping(Holds(text)).check_filter()
+        except RunglassError as error:
+            self._mark(str(error))
+            return
+        self._workspace.change(filter=Holds(text))
