@@ -8,8 +8,8 @@ from PySide6.QtCore import QByteArray, Qt, Signal
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QTabWidget, QToolButton, QWidget
 
 from ..models.session import Pane
-from .theme import icon
 from .widgets.elided_label import ElidedLabel
+from .widgets.icon_button import IconButton
 from .widgets.style_property import set_property
 
 PaneMaker = Callable[[Pane], QWidget]
@@ -51,16 +51,12 @@ class _PaneDock(QDockWidget):
         self.setFeatures(
             QDockWidget.DockWidgetFeature.DockWidgetMovable | QDockWidget.DockWidgetFeature.DockWidgetFloatable
         )
-        buttons = []
+        buttons: list[QToolButton] = []
         for name, tip, signal in (
             ("ph.export", "Export this figure (Ctrl+E)", self.export_wanted),
             ("ph.x", "Close this pane (Ctrl+W)", self.close_wanted),
         ):
-            button = QToolButton()
-            button.setIcon(icon(name))
-            button.setToolTip(tip)
-            button.setAccessibleName(tip)
-            button.setAutoRaise(True)
+            button = IconButton(name, tip, self)
             button.clicked.connect(lambda _=False, signal=signal: signal.emit(self.key))
             buttons.append(button)
         self.title_bar = _TitleBar(self, buttons)

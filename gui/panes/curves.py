@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from ...analysis import registry
 from ...models.figure import Keys, Line
@@ -22,9 +22,9 @@ from ...models.tag_order import by_usefulness
 from ..render.panel_view import TableOrder
 from ..render.ticks import duration
 from ..tasks import TaskRunner
-from ..theme import icon
 from ..widgets.empty_state import EmptyState
 from ..widgets.flow_grid import FlowGrid
+from ..widgets.icon_button import IconButton
 from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
 from .base import Answer, PaneFrame, QuestionView, muted
@@ -66,21 +66,14 @@ class CurveCard(PaneFrame):
         self.tag = tag
         self._workspace = workspace
         self.view.figure_view.extra_columns = self._times
-        self._pin = QToolButton(self)
-        self._pin.setIcon(icon("ph.push-pin"))
+        self._pin = IconButton("ph.push-pin", "Keep this card first (P)", self)
         self._pin.setCheckable(True)
-        self._pin.setToolTip("Keep this card first (P)")
         self._pin.clicked.connect(lambda: self.pin_wanted.emit(tag))
-        enlarge = QToolButton(self)
-        enlarge.setIcon(icon("ph.arrows-out-simple"))
-        enlarge.setToolTip("Open in a pane of its own")
+        enlarge = IconButton("ph.arrows-out-simple", "Open in a pane of its own", self)
         enlarge.clicked.connect(lambda: self.enlarge_wanted.emit(tag))
-        export = QToolButton(self)
-        export.setIcon(icon("ph.export"))
-        export.setToolTip("Export this figure (Ctrl+E)")
+        export = IconButton("ph.export", "Export this figure (Ctrl+E)", self)
         export.clicked.connect(lambda: self.export_wanted.emit(self.view.shown))
         for button in (self._pin, enlarge, export):
-            button.setAccessibleName(button.toolTip())
             self.add_button(button)
 
     def _times(self, line: Line, index: int) -> dict[str, str]:
