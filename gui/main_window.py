@@ -216,9 +216,8 @@ class MainWindow(QMainWindow):
         ask = bar.addMenu("&Ask")
         ask.addAction(self._action("Ask…", self.ask, "Ctrl+K"))
         ask.addSeparator()
-        for identifier in registry.ids():
-            if identifier not in ("curve.smooth",):
-                ask.addAction(self._action(identifier, partial(self.add_analysis, identifier)))
+        # Titles are in the modules of the analyses, which are imported when the menu is first opened.
+        ask.aboutToShow.connect(partial(self._fill_ask_menu, ask, len(ask.actions())))
 
         view = bar.addMenu("&View")
         view.addAction(self._action("Find runs", self.runs.focus_filter, "/", "Ctrl+F"))
@@ -359,6 +358,16 @@ class MainWindow(QMainWindow):
         dialog.chosen.connect(self.add_analysis)
         dialog.exec()
         dialog.deleteLater()
+
+    def _fill_ask_menu(self, menu: QMenu, always: int) -> None:
+        if len(menu.actions()) > always:
+            return
+        families: dict[str, QMenu] = {}
+        for analysis in registry.catalogue():
+            if analysis.family not in families:
+                families[analysis.family] = menu.addMenu(analysis.family)
+            act = families[analysis.family].addAction(analysis.title, partial(self.add_analysis, analysis.id))
+            act.setToolTip(analysis.asks)
 
     def show_curves(self) -> None:
         """Show the learning curves, opening their pane where it was closed."""
