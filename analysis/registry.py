@@ -21,6 +21,7 @@ _BUILTIN = {
     "ttt.performance-profile": "curves.performance_profile",
     "health.spikes": "curves.spikes",
     "scaling.chinchilla": "scaling.chinchilla",
+    "scaling.isoflop": "scaling.isoflop",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",
