@@ -73,6 +73,8 @@ class Legend:
             else:
                 y += self._height
             broadest = max(broadest, breadth)
+        self.says_little = any(len(text) < 0.6 * len(entry.mark.label) for entry, _, text in self.places)
+        """Whether so much of a label is cut that it no longer tells which it is."""
         self.width = width if in_a_row else broadest
         self.height = y + (self._height if in_a_row and listed else 0.0)
 

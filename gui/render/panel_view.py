@@ -418,11 +418,12 @@ class PanelView:
         inside = Legend(listed, width, in_a_row=False)
         viewport = Viewport(*self.x_window, *self.y_window, width, height, self.x.inverted, self.viewport.y_inverted)
         corner = free_corner((inside.width, inside.height), viewport, self._covered(viewport))
-        if corner is not None:
+        above = Legend(listed, width, in_a_row=True)
+        fits_above = above.height <= 0.22 * height
+        if corner is not None and not (inside.says_little and fits_above):
             self._legend, self._legend_at = inside, corner
             return
-        above = Legend(listed, width, in_a_row=True)
-        if above.height <= 0.22 * height:
+        if fits_above:
             self._legend = above
 
     def _covered(self, viewport: Viewport) -> np.ndarray:

@@ -350,6 +350,17 @@ def test_that_a_legend_stands_where_no_data_is(show: Show) -> None:
     assert falls_only._legend_at.y() < falls_only.frame.size().height() / 2
 
 
+def test_that_a_legend_that_would_be_cut_to_nothing_stands_above(show: Show) -> None:
+    named = replace(POINTS, y=-POINTS.x, label="right before and wrong after")
+    view = show(figure(replace(LINE, y=-X, label="wrong before and right after"), named))
+    panel = view.panels[0]
+    assert panel._legend_at is not None
+    view.resize(230, 400)
+    view.grab_image(1.0)
+    assert panel._legend is not None
+    assert panel._legend_at is None
+
+
 def test_that_more_lines_than_a_legend_holds_have_none(show: Show) -> None:
     lines = [replace(LINE, key=str(i), label=str(i)) for i in range(9)]
     assert show(figure(*lines)).panels[0]._legend is None
