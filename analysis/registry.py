@@ -25,6 +25,7 @@ _BUILTIN = {
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",
+    "rank.decision-accuracy": "ranking.decision_accuracy",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
     "compat.flips": "compatibility.flips",
