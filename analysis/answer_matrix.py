@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..models.discovery import natural_order
+from ..models.natural_order import natural_order
 from ..models.errors import AnalysisError, TooLittleData
 from ..models.figure import Clauses, Origin
 from ..models.result import counted
@@ -123,8 +123,8 @@ def answer_matrix(
     else:
         right = rightness(frame, no_answer)
     wide = keyed.assign(right=right).pivot(index=key, columns="name", values="right")
-    known: list[str] = [str(name) for name in names.unique()]
-    wide = wide[sorted(known, key=natural_order)]
+    ordered: list[str] = sorted((str(name) for name in names.unique()), key=natural_order)
+    wide = wide[ordered]
     answered = wide.notna()
     sizes = answered.sum(axis=0)
     used = sizes * 2 >= sizes.max()

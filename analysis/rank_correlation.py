@@ -106,6 +106,22 @@ class PairOrders:
                 taus[rows] = _ratio(sums[:, :k], sums[:, k : 2 * k], sums[:, 2 * k :])
         return taus
 
+    def alike_in_draws(self, reference: int, counts: np.ndarray) -> np.ndarray:
+        """Give the share of pairs that every ranking orders as the one numbered `reference` does, ties counting one half.
+
+        Pairs of two copies of one object are no pairs. Parameters and shape as for `against_in_draws`.
+        """
+        k = self.signs.shape[1]
+        own = self.signs[:, [reference]]
+        shared = np.ones_like(self.signs) if self.known is None else self.known * self.known[:, [reference]]
+        right = np.concatenate([self.signs * own, shared], axis=1)
+        shares = np.empty((len(counts), k))
+        for rows in self._blocks(len(counts)):
+            sums = (self.weights(counts[rows]) @ right).astype(float)
+            with np.errstate(invalid="ignore"):
+                shares[rows] = (1 + sums[:, :k] / sums[:, k:]) / 2
+        return shares
+
     def matrices_in_draws(self, counts: np.ndarray) -> np.ndarray:
         """Give tau-b of every two rankings in resamples, shape (draws, k, k); `counts` as in `against_in_draws`."""
         k = self.signs.shape[1]

@@ -20,6 +20,7 @@ _BUILTIN = {
     "ttt.time-to-target": "curves.time_to_target",
     "ttt.performance-profile": "curves.performance_profile",
     "health.spikes": "curves.spikes",
+    "health.lr-sensitivity": "curves.lr_sensitivity",
     "scaling.chinchilla": "scaling.chinchilla",
     "scaling.isoflop": "scaling.isoflop",
     "scaling.power-offset": "scaling.power_offset",
@@ -38,6 +39,7 @@ _BUILTIN = {
     "calibration.smece": "calibration.smece",
     "calibration.corp": "calibration.corp",
     "calibration.scores": "calibration.scores",
+    "calibration.recalibrate": "calibration.recalibrate",
 }
 """Module of each of our analyses, by id."""
 
