@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from .natural_order import natural_order
 from .readers.base import Entry, Match, Reader, Source
 from .readers.registry import reader_for
 from .tables import Problem
@@ -20,16 +20,14 @@ from .text_pattern import TextPattern
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 
 
-def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Give a sorting key by which ``version_2`` stands before ``version_10``."""
-    parts = re.split(r"(\d+)", name.lower())
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
-
-
 def _below(above: Path, path: Path) -> str:
     """Give `path` as a key: the name of `above`, then the way from there."""
     name = above.resolve().name or above.anchor.strip("/\\:") or "root"
     return (PurePosixPath(name) / PurePosixPath(os.path.relpath(path, above).replace(os.sep, "/"))).as_posix()
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 class Discovery:
@@ -84,14 +82,16 @@ class Discovery:
         files: dict[Path, list[Path]] = {}
         for root in found:
             if root.is_dir():
-                yield from self._walked(root, _below(above, root), frozenset())
+                yield from self._walked(root, _below(above, root), frozenset(), os.path.realpath(root))
             else:
                 files.setdefault(root.parent, []).append(root)
         for parent, together in files.items():
             folder = parent if len(found) == 1 else above
             yield from self._opened(parent, _below(folder, parent), together)
 
-    def _walked(self, folder: Path, relative: str, above: frozenset[tuple[int, int]]) -> Iterator[Source | Problem]:
+    def _walked(
+        self, folder: Path, relative: str, above: frozenset[tuple[int, int]], top: str
+    ) -> Iterator[Source | Problem]:
         try:
             info = os.stat(folder)
             with os.scandir(folder) as listing:
@@ -110,6 +110,8 @@ class Discovery:
                 is_folder = entry.is_dir()
             except OSError:
                 is_folder = False
+            if is_folder and entry.is_symlink() and _is_within(os.path.realpath(entry.path), top):
+                continue  # `latest` and its like: it is met where it lies
             (folders if is_folder else files).append(entry)
         reader = self._reader(Entry(folder, relative, is_folder=True))
         if reader is not None:
@@ -119,7 +121,7 @@ class Discovery:
         yield from self._files(folder, relative, [Path(entry.path) for entry in files], names)
         for entry in folders:
             if entry.name not in _PASSED_OVER:
-                yield from self._walked(Path(entry.path), f"{relative}/{entry.name}", above | {here})
+                yield from self._walked(Path(entry.path), f"{relative}/{entry.name}", above | {here}, top)
 
     def _files(
         self, folder: Path, relative: str, files: Sequence[Path], names: frozenset[str]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .discovery import natural_order
+from .natural_order import natural_order
 from .run_groups import RunGroups
 
 UNTICKED, PARTLY, TICKED = 0, 1, 2

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .discovery import natural_order
 from .errors import ExportError
+from .natural_order import natural_order
 
 MISSING = "–"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pyqtgraph import GraphicsObject, GraphicsWidget
@@ -15,8 +15,8 @@ from PySide6.QtWidgets import QGraphicsScene, QGraphicsSceneWheelEvent, QStyleOp
 
 from ...analysis.axis_room import room_for_markers
 from ...analysis.decimate import ZoomableLine
-from ...models.discovery import natural_order
 from ...models.figure import Axis, Band, Bars, Cells, Line, Mark, Panel, Rule, Text
+from ...models.natural_order import natural_order
 from ...models.selection import Clause
 from ...resources import Theme
 from ..theme import CAPTION, font
@@ -30,9 +30,6 @@ from .marks import Box, Canvas, Drawing, Window, alike, drawing, line_extent
 from .overlay import Overlay, Reading, Row
 from .ticks import distance, number, place, signed, to_axis, to_data
 from .viewport import Viewport
-
-if TYPE_CHECKING:
-    from .figure_view import FigureView
 
 REACH = 12.0
 """Pixels within which a line is near the mouse."""
@@ -53,6 +50,49 @@ _ORDERS: dict[TableOrder, str] = {
 
 Place = tuple[Line, int, float, float]
 """A line, the index of one of its points, and where that is in axis units."""
+
+
+class PanelHost(Protocol):
+    """What a panel asks of the figure it is in: the state of its mouse and keyboard, and ears for what happened."""
+
+    extra_columns: Callable[[Line, int], Mapping[str, str]] | None
+    hovered: Any
+    clicked: Any
+    rule_dragged: Any
+    menu_requested: Any
+
+    @property
+    def space_is_down(self) -> bool:
+        """Whether a drag pans."""
+        ...
+
+    def ratio(self) -> float:
+        """Give the device pixels in a logical one."""
+        ...
+
+    def takes_wheel(self, modifiers: Qt.KeyboardModifier) -> bool:
+        """Whether a turn of the wheel zooms."""
+        ...
+
+    def brush_mode(self, modifiers: Qt.KeyboardModifier) -> str | None:
+        """Give the brush mode of a drag; None where it zooms."""
+        ...
+
+    def reset(self) -> None:
+        """Show all data again."""
+        ...
+
+    def on_zoomed(self, panel: PanelView, x: Window | None, y: Window | None) -> None:
+        """Hear that the user chose a range."""
+        ...
+
+    def on_brushed(self, panel: PanelView, clause: Clause | None, mode: str) -> None:
+        """Hear what is inside a rectangle."""
+        ...
+
+    def on_cursor(self, panel: PanelView, x: float | None) -> None:
+        """Hear where the mouse is."""
+        ...
 
 
 class _Frame(GraphicsWidget):
@@ -111,13 +151,13 @@ class PanelView:
 
     Parameters
     ----------
-    figure : FigureView
+    figure : PanelHost
         The figure it is part of; it lays the panel out and hands its signals on.
     scene : QGraphicsScene
         Where its items go.
     """
 
-    def __init__(self, figure: FigureView, scene: QGraphicsScene) -> None:
+    def __init__(self, figure: PanelHost, scene: QGraphicsScene) -> None:
         self._figure = figure
         self.panel = Panel(key="")
         self.frame = _Frame(self)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from runglass.models.discovery import natural_order
+from runglass.models.natural_order import natural_order
 from runglass.models.errors import Cancelled
 from runglass.models.loader import Loader, load
 from runglass.models.progress import CancellableProgress
