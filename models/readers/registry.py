@@ -13,6 +13,7 @@ from .base import Entry, Match, Reader
 _BUILTIN = (
     "tensorboard.TensorBoardReader",
     "hf_trainer.HuggingFaceTrainerReader",
+    "wandb_log.WandbReader",
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
     "lm_eval.LmEvalReader",
