@@ -137,12 +137,8 @@ def find_spikes(y: np.ndarray, window: int, k: float = 6.0, merge: int = 25, hol
         start, last = int(group[0]), int(group[-1])
         peak = start + int(np.argmax(y[start : last + 1]))
         back = y[peak:] <= level[start] + 2 * scale[start]
-        held = (
-            np.flatnonzero(np.lib.stride_tricks.sliding_window_view(back, hold).all(axis=1))
-            if len(back) >= hold
-            else []
-        )
-        recovered = peak + int(held[0]) if len(held) else -1
+        stays = np.lib.stride_tricks.sliding_window_view(back, hold).all(axis=1) if len(back) >= hold else back[:0]
+        recovered = peak + int(np.argmax(stays)) if stays.any() else -1
         spikes.append(
             Spike(start, peak, last, recovered, float(y[peak] - level[start]), float(z[start : last + 1].max()))
         )

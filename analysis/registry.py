@@ -34,6 +34,8 @@ _BUILTIN = {
     "compat.paired-test": "compatibility.paired_test",
     "compat.paired-diff": "compatibility.paired_diff",
     "compat.tost": "compatibility.tost",
+    "compat.churn": "compatibility.churn",
+    "compat.multiplicity": "compatibility.multiplicity",
     "calibration.reliability": "calibration.reliability",
     "calibration.ece": "calibration.ece",
     "calibration.smece": "calibration.smece",
