@@ -20,6 +20,7 @@ _BUILTIN = (
     "lm_eval.LmEvalSamplesReader",
     "inspect_log.InspectReader",
     "helm.HelmReader",
+    "open_lm.OpenLmReader",
     "csv_log.CsvLogReader",
     "json_lines.JsonLinesReader",
     "table_file.TableFileReader",
