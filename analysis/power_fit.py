@@ -202,6 +202,27 @@ class Powers:
         return low, high
 
 
+class InUnits:
+    """A sum of powers itself instead of its logarithm: residuals are then in the unit of the data."""
+
+    def __init__(self, powers: Powers) -> None:
+        self.powers = powers
+        self.names = powers.names
+
+    def value(self, theta: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Give y, shape (m, n), and its parts."""
+        _, (parts, total) = self.powers.value(theta)
+        return total, (parts, total)
+
+    def gradient(self, state: Any, outer: np.ndarray) -> np.ndarray:
+        """Give sum_i outer_i d y_i / d theta, shape (m, p)."""
+        return self.powers.gradient(state, outer * state[1])
+
+    def jacobian(self, state: Any) -> np.ndarray:
+        """Give d y / d theta, shape (m, n, p)."""
+        return np.asarray(self.powers.jacobian(state) * state[1][..., None])
+
+
 def _grid(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Give a grid of exponents, shape (points, exponents): 64 values of one, 32 by 32 of two, else 1,024 spread evenly."""
     if not len(low):

@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 
+from ..models import expression
 from ..models.errors import AnalysisError, TooLittleData
 from ..models.question import Question, option
 from ..models.result import counted
@@ -100,13 +101,43 @@ class FitQuestion(RunsQuestion):
     )
     delta: float = option(1e-3, help="where Huber's loss turns linear", low=1e-6, high=10, advanced=True)
     level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
+    fit_where: str = option(
+        "", help="condition on runs that are fitted (flops < 1e21); the others are forecast", advanced=True
+    )
     draws: int = option(DRAWS, help="resamples, each refitted", low=100, high=100_000, advanced=True)
     seed: int = option(0, help="seed of the resampling", low=0, advanced=True)
+
+    def points(self, store: RunStore, besides: Sequence[str] = ()) -> RunPoints:
+        """Give the runs, with a column ``fitted``: whether `fit_where` holds; see `RunsQuestion.points`."""
+        found = run_points(store, self, besides)
+        return replace(found, frame=found.frame.assign(fitted=chosen_runs(store, found.frame, self.fit_where)))
 
     @property
     def minimised(self) -> Objective:
         """The objective of the fit."""
         return Objective(self.objective, self.delta)
+
+
+def chosen_runs(store: RunStore, points: pd.DataFrame, condition: str) -> np.ndarray:
+    """Give for every run of some points whether a condition on the runs table holds; everywhere where it is empty.
+
+    Raises
+    ------
+    ExpressionError
+        When the condition cannot be understood or computed.
+    """
+    if not condition.strip():
+        return np.ones(len(points), dtype=bool)
+    frame = store.rows("runs")
+    # What was derived (C = 6ND) can be asked about like what was logged.
+    known = points.set_index("run")
+    derived = {
+        name: frame["run"].map(known[name])
+        for name in ("params", "tokens", "flops", "loss")
+        if name not in frame.columns or not frame[name].notna().any()
+    }
+    holds = expression.parse(condition).mask(frame.assign(**derived))
+    return np.asarray(points["run"].isin(frame["run"][holds]), dtype=bool)
 
 
 def default_loss(store: RunStore) -> str:

@@ -24,6 +24,18 @@ from ..scaling_runs import FitQuestion, RunPoints, short
 
 _HELD_OUT_DRAWS = 400
 _SIZES_IN_COLOUR = 8
+_FORECAST = [
+    "run",
+    "params",
+    "tokens",
+    "flops",
+    "actual",
+    "predicted",
+    "low",
+    "high",
+    "relative_error",
+    "extrapolation",
+]
 _ONE_RATIO = 1.5
 """Below this range of D / N the runs lie on one line, and N and D cannot be told apart."""
 
@@ -111,12 +123,16 @@ class ChinchillaQuestion(FitQuestion):
             notes.append(
                 f"{counted(len(cut), 'run')} of highest loss left out (from {significant(float(cut.min()))} on)."
             )
+        everything, points = points, points.keeping(points.frame["fitted"].to_numpy(bool))
         N, D, L = (points.column(name) for name in ("params", "tokens", "loss"))
         fit = fit_law(
             N, D, L, form=asked.form, objective=asked.minimised, draws=asked.draws, seed=asked.seed, engine=engine,
             progress=progress,
         )  # fmt: skip
-        held_out = _held_out(points, asked)
+        if asked.fit_where:
+            held_out = _forecasts(fit, everything.keeping(~everything.frame["fitted"].to_numpy(bool)), asked)
+        else:
+            held_out = _held_out(points, asked)
         target = _target(asked, fit.law)
         value, low, high = _at_target(asked, fit)
         target_loss = Estimate(value, low, high, asked.level, "as the loss")
@@ -160,57 +176,33 @@ def _at_target(asked: ChinchillaQuestion, fit: LawFit) -> tuple[float, float, fl
 
 
 def _held_out(points: RunPoints, asked: ChinchillaQuestion) -> pd.DataFrame:
-    """Forecast the runs of most compute from the others; the interval has the scatter of single runs in it."""
-    columns = [
-        "run",
-        "params",
-        "tokens",
-        "flops",
-        "actual",
-        "predicted",
-        "low",
-        "high",
-        "relative_error",
-        "extrapolation",
-    ]
+    """Forecast the runs of most compute from a fit of the others."""
     n = len(points)
     count = asked.hold_out if asked.hold_out is not None else max(1, round(n / 10))
-    if not count:
-        return pd.DataFrame(columns=columns)
-    order = np.argsort(points.column("flops"), kind="stable")
-    seen, unseen = order[: n - count], order[n - count :]
-    N, D, L, C = (points.column(name) for name in ("params", "tokens", "loss", "flops"))
+    seen = np.zeros(n, dtype=bool)
+    seen[np.argsort(points.column("flops"), kind="stable")[: max(n - count, 0)]] = True
+    known = points.keeping(seen)
+    N, D, L = (known.column(name) for name in ("params", "tokens", "loss"))
     try:
-        fit = fit_law(
-            N[seen],
-            D[seen],
-            L[seen],
-            form=asked.form,
-            objective=asked.minimised,
-            draws=_HELD_OUT_DRAWS,
-            seed=asked.seed,
-        )
+        fit = fit_law(N, D, L, form=asked.form, objective=asked.minimised, draws=_HELD_OUT_DRAWS, seed=asked.seed)
     except TooLittleData:
-        return pd.DataFrame(columns=columns)
-    predicted = fit.law.loss(N[unseen], D[unseen])
-    drawn = fit.drawn.column().loss(N[unseen], D[unseen])
+        return pd.DataFrame(columns=_FORECAST)
+    return _forecasts(fit, points.keeping(~seen), asked)
+
+
+def _forecasts(fit: LawFit, unseen: RunPoints, asked: ChinchillaQuestion) -> pd.DataFrame:
+    """Forecast runs that were not fitted; the interval has the scatter of single runs in it."""
+    if not len(unseen):
+        return pd.DataFrame(columns=_FORECAST)
+    N, D, L, C = (unseen.column(name) for name in ("params", "tokens", "loss", "flops"))
+    predicted = fit.law.loss(N, D)
+    drawn = fit.drawn.column().loss(N, D)
     generator = np.random.default_rng(asked.seed)
     scatter = np.exp(generator.choice(fit.residuals, size=drawn.shape))
     low, high = percentile_interval(drawn * scatter, asked.level)
-    return pd.DataFrame(
-        {
-            "run": points.frame["run"].to_numpy()[unseen],
-            "params": N[unseen],
-            "tokens": D[unseen],
-            "flops": C[unseen],
-            "actual": L[unseen],
-            "predicted": predicted,
-            "low": low,
-            "high": high,
-            "relative_error": predicted / L[unseen] - 1,
-            "extrapolation": C[unseen] / C[seen].max(),
-        }
-    )
+    values = [unseen.frame["run"].to_numpy(), N, D, C, L, predicted, low, high, predicted / L - 1]
+    table = pd.DataFrame(dict(zip(_FORECAST, values, strict=False)))
+    return table.assign(extrapolation=C / (6 * fit.N * fit.D).max()).sort_values("flops", ignore_index=True)
 
 
 def _reasons(fit: LawFit, points: RunPoints, target: tuple[float, float, float], loss: Estimate) -> tuple[str, ...]:
@@ -327,7 +319,9 @@ def _fit_notes(
         notes.append(f"Only {fit.fit.agreeing} of {fit.fit.started} starts reached the optimum.")
     if lost := int(np.isnan(fit.draws.theta).any(axis=1).sum()):
         notes.append(f"{lost} of {len(fit.draws.theta)} draws could not be fitted.")
-    if len(held_out):
+    if len(held_out) and asked.fit_where:
+        notes.append(f"Held out: {counted(len(held_out), 'run')} that are not '{asked.fit_where}'.")
+    elif len(held_out):
         notes.append(
             f"Held out: the {counted(len(held_out), 'run')} of most compute, forecast by a fit of the others; its intervals "
             f"hold parameters ({_HELD_OUT_DRAWS} draws) and the scatter of single runs."

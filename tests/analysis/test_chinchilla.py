@@ -176,3 +176,11 @@ def test_that_what_is_missing_is_said() -> None:
         answered(RunStore().adding([TableRows("runs.csv", "test", frame, "runs")]))
     L[:2] = [np.nan, -1]
     assert value(answered(store_of(N, D, L)), "n") == len(N) - 2
+
+
+def test_that_a_condition_says_which_runs_are_fitted_and_the_others_are_forecast() -> None:
+    N, D, L = grid()
+    answer = answered(store_of(N, D, L), fit_where="flops < 1e20 and params > 6e7")
+    inside = (6 * N * D < 1e20) & (N > 6e7)
+    assert value(answer, "n") == inside.sum()
+    assert len(answer.result.tables["held_out"]) == (~inside).sum()
