@@ -340,6 +340,10 @@ def _joined(
     if asked.by != "epoch" and "epoch" not in key:
         frame = at_epoch(frame, asked.epoch)
     chosen = list(names) or names_compared(frame, asked.by)
+    if "" in chosen or not asked.by:
+        chosen = []
+    if len(set(chosen)) < len(chosen):
+        raise AnalysisError("A version is compared with itself.", remedy="Choose another one.")
     if len(chosen) < least or len(chosen) > _MOST_NAMES:
         raise TooLittleData(
             needs=f"predictions of {'two' if least == 2 else least} or more versions or models on the same items",

@@ -29,6 +29,7 @@ _BUILTIN = {
     "rank.decision-accuracy": "ranking.decision_accuracy",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
+    "rating.bradley-terry": "ranking.bradley_terry",
     "compat.flips": "compatibility.flips",
     "compat.matrix": "compatibility.matrix",
     "compat.paired-test": "compatibility.paired_test",

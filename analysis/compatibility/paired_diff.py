@@ -89,8 +89,6 @@ class PairedDiffQuestion(PairQuestion):
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> PairedDifference:
         """Join, subtract, and resample the units."""
         asked = self.resolved(store)
-        if asked.old == asked.new and asked.old:
-            raise AnalysisError("Old and new are the same version.", remedy="Choose another one.")
         if asked.users and asked.cluster:
             raise AnalysisError("Clusters and crossed users cannot both be resampled.", remedy="Choose one of them.")
         about = (asked.group, asked.cluster, asked.users)

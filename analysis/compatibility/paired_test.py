@@ -117,8 +117,6 @@ class PairedTestQuestion(PairQuestion):
         about = (asked.cluster, asked.fold, asked.repeat)
         key = tuple(name for name in (asked.repeat,) if name)
         pair = answer_sheet(store, asked, (asked.old, asked.new), about=about, key=key)
-        if asked.old == asked.new:
-            raise AnalysisError("Old and new are the same version.", remedy="Choose another one.")
         masks, counts = _table(pair)
         estimates = _estimates(counts, asked.level)
         units, number, unit = cluster_units(pair, asked.cluster)

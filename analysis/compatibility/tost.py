@@ -97,8 +97,6 @@ class TostQuestion(PairQuestion):
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> Equivalence:
         """Test both sides of the margin."""
         asked = self.resolved(store)
-        if asked.old == asked.new and asked.old:
-            raise AnalysisError("Old and new are the same version.", remedy="Choose another one.")
         sheet = answer_sheet(store, asked, (asked.old, asked.new), about=(asked.group, asked.cluster))
         sheet, values, is_binary, left_out = valued(sheet, asked.value)
         units, number, unit = cluster_units(sheet, asked.cluster)
