@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..models.natural_order import natural_order
 from ..models.errors import AnalysisError, TooLittleData
 from ..models.figure import Clauses, Origin
+from ..models.natural_order import natural_order
 from ..models.result import counted
 from ..models.selection import All, Clause, is_in
 from ..models.store import RunStore

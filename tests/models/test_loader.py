@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from runglass.models.natural_order import natural_order
 from runglass.models.errors import Cancelled
 from runglass.models.loader import Loader, load
+from runglass.models.natural_order import natural_order
 from runglass.models.progress import CancellableProgress
 from runglass.models.store import RunStore
 
