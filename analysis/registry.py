@@ -30,6 +30,7 @@ _BUILTIN = {
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
     "rating.bradley-terry": "ranking.bradley_terry",
+    "rating.elo": "ranking.elo",
     "compat.flips": "compatibility.flips",
     "compat.matrix": "compatibility.matrix",
     "compat.paired-test": "compatibility.paired_test",

@@ -281,7 +281,7 @@ def _plane(question: CorpQuestion, result: Corp) -> Panel:
         np.linspace(float((y - x).min()) - 0.2 * spread, float((y - x).max()) + 0.2 * spread, 5)
     ):
         marks.append(Line(key=f"iso/{place}", x=np.array([0, right]), y=np.array([offset, right + offset]), hue="muted",
-                          dash="dotted", label="equal score" if place == 0 else ""))  # fmt: skip
+                          dash="dotted", label="equal score less uncertainty" if place == 0 else ""))  # fmt: skip
     for number, one in enumerate(result.chosen.series):
         row = rows.iloc[number]
         marks.append(
