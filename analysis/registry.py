@@ -19,6 +19,7 @@ _BUILTIN = {
     "curve.smooth": "curves.smooth",
     "ttt.time-to-target": "curves.time_to_target",
     "ttt.performance-profile": "curves.performance_profile",
+    "curve.extrapolate": "curves.extrapolate",
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",
     "scaling.chinchilla": "scaling.chinchilla",
@@ -44,6 +45,8 @@ _BUILTIN = {
     "calibration.corp": "calibration.corp",
     "calibration.scores": "calibration.scores",
     "calibration.recalibrate": "calibration.recalibrate",
+    "selective.risk-coverage": "calibration.risk_coverage",
+    "selective.error-detection": "calibration.error_detection",
 }
 """Module of each of our analyses, by id."""
 
