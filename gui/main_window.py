@@ -326,6 +326,8 @@ class MainWindow(QMainWindow):
             curves = CurvesPane(self.workspace, self.tasks, self)
             curves.export_wanted.connect(self.export)
             curves.enlarge_wanted.connect(self._on_enlarge_wanted)
+            curves.ask_wanted.connect(self.ask)
+            curves.map_wanted.connect(self.map_columns)
             return curves
         content = AnalysisPane(self.workspace, self.tasks, pane.key, self)
         content.answered.connect(lambda answer: self._on_pane_answered(pane.key, answer))

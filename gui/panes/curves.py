@@ -101,10 +101,14 @@ class CurvesPane(QWidget):
         The user wants to export the figure of a card.
     enlarge_wanted(identifier, options)
         The user wants a card as a pane of its own.
+    ask_wanted(), map_wanted()
+        There are no curves, but tables: the user wants to ask something of them, or to say what their columns mean.
     """
 
     export_wanted = Signal(object)
     enlarge_wanted = Signal(str, object)
+    ask_wanted = Signal()
+    map_wanted = Signal()
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -236,11 +240,28 @@ class CurvesPane(QWidget):
             self._empty.set_content(
                 "No run is ticked.", "Tick runs in the tree on the left.", button="Tick the first ten"
             )
+        elif self._workspace.now.kept.untyped and not self._tables():
+            remedy = "There are tables whose columns are not known."
+            self._empty.set_content("No learning curves in what is open.", remedy, button="Map columns…")
+        elif self._tables():
+            remedy = f"There are {' and '.join(self._tables())} to ask questions of."
+            self._empty.set_content("No learning curves in what is open.", remedy, button="Ask…")
         else:
-            self._empty.set_content("No learning curves in what is open.", "", button="")
+            self._empty.set_content("No learning curves in what is open.", "The problems pane says what was not read.")
+
+    def _tables(self) -> list[str]:
+        """Give the tables, besides curves, that are open."""
+        kept = self._workspace.now.kept
+        return [name for name in ("runs", "scores", "predictions", "comparisons") if kept.has_rows(name)]
 
     def _on_empty_button_clicked(self) -> None:
         session = self._workspace.session
+        if self._empty.button == "Ask…":
+            self.ask_wanted.emit()
+            return
+        if self._empty.button == "Map columns…":
+            self.map_wanted.emit()
+            return
         if session.curves.tag_filter:
             self._workspace.change(curves=dataclasses.replace(session.curves, tag_filter=""))
         elif not isinstance(session.filter, Everything):

@@ -59,6 +59,11 @@ class EmptyState(QWidget):
         """All that is said."""
         return " ".join(label.text() for label in (self._what, self._remedy) if label.text())
 
+    @property
+    def button(self) -> str:
+        """What is offered; empty where nothing is."""
+        return self._button.text()
+
     def set_content(self, what: str, remedy: str = "", *, button: str = "") -> None:
         """Say something else."""
         self._what.setText(what)
