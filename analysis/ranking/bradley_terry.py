@@ -237,25 +237,26 @@ def figure(question: BradleyTerryQuestion, result: BradleyTerryRatings) -> Figur
     )
     order = [result.battles.names.index(name) for name in names]
     games = (result.wins + result.wins.T)[np.ix_(order, order)]
+    expected = result.expected[np.ix_(order, order)]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(games > 0, 100 * result.wins[np.ix_(order, order)] / games, np.nan)
-        expected = np.where(games > 0, 100 * result.expected[np.ix_(order, order)] / games, np.nan)
-    gap = share - expected
-    span = float(np.nanmax(np.abs(gap))) if np.isfinite(gap).any() else 1.0
+        # In standard errors, so that a pair of few battles does not glare.
+        error = np.sqrt(expected * (games - expected) / games)
+        gap = np.where(error > 0, (result.wins[np.ix_(order, order)] - expected) / error, np.nan)
     few = len(names) <= _MOST_WRITTEN
     texts = tuple(tuple("" if np.isnan(v) else f"{v:.0f}" for v in row) for row in share.tolist()) if few else ()
     behind = tuple(All((is_in("a", {a, b}), is_in("b", {a, b}))) for a in names for b in names)
     cells = Cells(
-        key="wins", values=gap, rows=names, columns=names, texts=texts, ramp="diverging", low=-span, high=span,
-        label="wins less expected (points)", origin=Clauses("comparisons", behind),
+        key="wins", values=gap, rows=names, columns=names, texts=texts, ramp="diverging", low=-4.0, high=4.0,
+        label="wins less expected (standard errors)", origin=Clauses("comparisons", behind),
     )  # fmt: skip
-    written = "; written: % won" if few else ""
+    written = ", % won" if few else ""
     fit = Panel(
         key="wins",
         x=Axis(label="against", scale="category", names=names),
         y=Axis(scale="category", names=names, inverted=True),
         marks=(cells,),
-        title=f"Wins less expected{written}",
+        title=f"Wins against expected{written}",
         square=True,
     )
     return FigureSpec(

@@ -136,8 +136,9 @@ class EloQuestion(Question):
             },
             tables={"ratings": table},
             notes=(
-                f"Unit: the {unit}. Rating: mean over {asked.orders} random orders (seed {asked.seed}); {100 * asked.level:g} % "
-                f"interval over resampled {unit}s, each in an order of its own; the spread over orders alone stands beside.",
+                f"Unit: the {unit}. Rating: mean over {asked.orders} random orders (seed {asked.seed}). Interval, "
+                f"{100 * asked.level:g} %: over resampled {unit}s, each in an order of its own; the spread over orders alone "
+                "stands beside.",
                 f"One order is never the answer: the trail shows the one given ({given}).",
                 f"Everyone starts at {asked.start:g}; k = {asked.k:g}. The sum of ratings stays. Bradley-Terry: same battles, "
                 "no order, moved to the same mean.",
