@@ -195,6 +195,11 @@ def _scalar(event: Any) -> Any:
         return text or event.tag.rpartition(":")[2].rpartition("/")[2]
     if not event.implicit[0] and not event.tag:
         return text
+    return plain_value(text)
+
+
+def plain_value(text: str) -> Any:
+    """Give what a text stands for: None, True or False, a number, or the text itself."""
     if text in _NONE:
         return None
     if text in _TRUE:

@@ -124,7 +124,7 @@ class Loader:
             if identity in seen:
                 continue
             seen.add(identity)
-            state = _state(found.paths)
+            state = _state(found.paths, self._reader(found).companions)
             if identity in self._states and self._states[identity] == state:
                 continue
             if identity not in self._states and _makes_run(self._reader(found)):
@@ -175,11 +175,11 @@ def _makes_run(reader: Reader) -> bool:
     return reader.makes_runs and not reader.is_config
 
 
-def _state(paths: tuple[Path, ...]) -> _State:
+def _state(paths: tuple[Path, ...], companions: tuple[str, ...] = ()) -> _State:
     """Give what changes when files are written: name, size and time of each; for a folder those of all files below it."""
     state = []
     for path in paths:
-        below = [path]
+        below = [path, *(path.with_name(path.name + ending) for ending in companions)]
         if path.is_dir():
             below = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
         for file in below:

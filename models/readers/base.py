@@ -157,6 +157,9 @@ class Reader:
     shares_folder: ClassVar[bool] = False
     """Whether a folder it takes is looked into all the same: the reader then says NO to the files it reads there."""
 
+    companions: ClassVar[tuple[str, ...]] = ()
+    """Endings of files beside its own that hold what is newest, such as the write-ahead log of a database."""
+
     def match(self, entry: Entry) -> Match:
         """Say whether this reader can read `entry`, from its name and head, without loading it."""
         raise NotImplementedError

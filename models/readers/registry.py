@@ -14,6 +14,8 @@ _BUILTIN = (
     "tensorboard.TensorBoardReader",
     "hf_trainer.HuggingFaceTrainerReader",
     "wandb_log.WandbReader",
+    "mlflow_store.MlflowFileReader",
+    "mlflow_store.MlflowDatabaseReader",
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
     "lm_eval.LmEvalReader",
