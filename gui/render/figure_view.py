@@ -27,6 +27,9 @@ from .marks import Window
 from .panel_view import PanelView, TableOrder
 from .ticks import to_axis, to_data
 
+_NARROW, _TALL_ENOUGH = 320.0, 220.0
+"""Width of a column below which fewer are tried, and height each panel must then have; in pixels."""
+
 _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
 """Pixels at the sides of the figure, between columns, between panels above one another."""
 
@@ -530,6 +533,11 @@ class FigureView(QWidget):
         if not views or area.width() < 20 or area.height() < 20:
             return
         columns = max(1, min(self.spec.columns, len(views)))
+        while columns > 1 and area.width() / columns < _NARROW:
+            # In a tall pane panels read better above one another than squeezed side by side.
+            if area.height() / math.ceil(len(views) / (columns - 1)) < _TALL_ENOUGH:
+                break
+            columns -= 1
         rows = math.ceil(len(views) / columns)
         breadth = (area.width() - 2 * _SIDE - _BETWEEN * (columns - 1)) / columns
         for column in range(columns):

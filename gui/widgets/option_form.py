@@ -16,6 +16,8 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QMenu,
+    QPushButton,
+    QSizePolicy,
     QSlider,
     QSpinBox,
     QToolButton,
@@ -25,6 +27,7 @@ from PySide6.QtWidgets import (
 
 from ...models.errors import RunglassError
 from ...models.question import Option
+from .style_property import set_property
 
 _AUTOMATIC = "automatic"
 
@@ -208,10 +211,9 @@ class _Texts(_Editor):
         super().__init__(option, parent)
         self._choices = choices
         self._value: tuple[str, ...] = ()
-        self._button = QToolButton(self)
-        self._button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self._button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self._button = QPushButton(self)
         self._button.setProperty("field", True)
+        self._button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._menu = QMenu(self._button)
         self._menu.aboutToShow.connect(self._on_menu_about_to_show)
         self._button.setMenu(self._menu)
@@ -221,8 +223,10 @@ class _Texts(_Editor):
         """Show a value without telling that it changed."""
         self._value = tuple(value or ())
         shown = self._value or tuple(resolved or ())
-        text = ", ".join(shown) if shown else ("none" if not self.option.optional else _AUTOMATIC)
-        self._button.setText(text if len(text) < 34 else text[:31] + "…")
+        set_property(self._button, "quiet", not self._value)
+        text = ", ".join(shown) or _AUTOMATIC
+        # WORKAROUND: the style sheet's padding is not kept by a left-aligned button with a menu.
+        self._button.setText("  " + (text if len(text) < 34 else f"{text[:31]}…"))
         self._button.setToolTip(text)
 
     def _on_menu_about_to_show(self) -> None:
