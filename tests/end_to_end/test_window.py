@@ -51,15 +51,16 @@ def window(qtbot, tmp_path):
 
 def settled(window, qtbot):
     """Wait until everything that was asked has been answered and is shown."""
-    qtbot.waitUntil(lambda: not window.tasks.running, timeout=LONG)
-    qtbot.wait(150)
+    qtbot.wait(150)  # many changes at once become one round of questions, a moment later
     qtbot.waitUntil(lambda: not window.tasks.running, timeout=LONG)
 
 
 def opened(window, qtbot, *paths):
     with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
         window.open([str(path) for path in paths])
-    settled(window, qtbot)
+    qtbot.waitUntil(
+        lambda: bool(cards(window)) and all(card.view.answer for card in cards(window).values()), timeout=LONG
+    )
 
 
 def cards(window):
