@@ -186,7 +186,7 @@ def test_that_broken_files_are_named_in_the_problems_pane(window, qtbot, project
     (project / "broken/events.out.tfevents.1.host").write_bytes(bytes(range(200)))
     opened(window, qtbot, project)
     assert len(window.workspace.now.all.runs) == 7
-    assert "1 problem" in window.status.problems.text()
+    qtbot.waitUntil(lambda: "1 problem" in window.status.problems.text(), timeout=LONG)
 
 
 def test_that_the_demo_answers_in_every_pane_and_panes_are_linked(window, qtbot):
