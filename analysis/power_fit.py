@@ -350,7 +350,7 @@ def minimise(
 
     Parameters
     ----------
-    target : ndarray, shape (n,)
+    target : ndarray, shape (n,) or (m, n)
     weights : ndarray, shape (n,) or (m, n)
     theta : ndarray, shape (m, p)
         Where to start.
@@ -368,14 +368,14 @@ def minimise(
     theta, cost : ndarray, shapes (m, p) and (m,)
     """
     m, p = theta.shape
-    weights = np.broadcast_to(weights, (m, len(target)))
+    weights = np.broadcast_to(weights, (m, target.shape[-1]))
     movable = np.ones(p, dtype=bool) if fixed is None else ~fixed
     result = np.clip(theta, low, high) if fixed is None else np.where(fixed, theta, np.clip(theta, low, high))
     costs = np.empty(m)
 
-    def evaluated(at: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    def evaluated(at: np.ndarray, w: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
         value, state = form.value(at)
-        residual = value - target
+        residual = value - goal
         psi = np.clip(residual, -delta, delta)
         weighted = w * psi
         cost = np.einsum("mn,mn->m", weighted, residual) - 0.5 * np.einsum("mn,mn->m", weighted, psi)
@@ -383,9 +383,9 @@ def minimise(
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         open_ = np.arange(m)
-        w = weights
+        w, goal = weights, target
         x = result.copy()
-        cost, gradient, residual, state = evaluated(x, w)
+        cost, gradient, residual, state = evaluated(x, w, goal)
         inverse = _inverse(form.jacobian(state), w, residual, delta)
         del state, residual
 
@@ -404,6 +404,7 @@ def minimise(
                 ended = open_[done]
                 result[ended], costs[ended] = x[done], cost[done]
                 kept = ~done
+                goal = goal[kept] if goal.ndim == 2 else goal
                 open_ = open_[kept]
                 if not len(open_):
                     return result, costs
@@ -417,7 +418,7 @@ def minimise(
                 if fixed is None
                 else np.where(fixed, x, np.clip(x + length[:, None] * step, low, high))
             )
-            tried_cost, tried_gradient, _, _ = evaluated(tried, w)
+            tried_cost, tried_gradient, _, _ = evaluated(tried, w, goal)
             moved = tried - x
             predicted = (moved * gradient).sum(axis=1)
             good = tried_cost <= cost + 1e-4 * np.minimum(predicted, 0.0)
@@ -645,8 +646,8 @@ def draws_of(
     form: Form, target: np.ndarray, fitted: Fit, *, draws: int = DRAWS, seed: int = 0, unit: str = "run",
     strata: np.ndarray | None = None, engine: Engine = LOCAL, progress: Progress = quiet,
 ) -> Draws:  # fmt: skip
-    """Give sets of parameters from a bootstrap over points, each resample refitted; below ten points from the
-    multivariate t of the linearised fit.
+    """Give sets of parameters from a bootstrap over points, each resample refitted; below ten points from refits to
+    the law with new Gaussian residuals, whose variance is drawn too, as behind Student's t.
 
     Parameters
     ----------
@@ -662,16 +663,17 @@ def draws_of(
         return Draws(theta, f"bootstrap over {unit}s")
     if n <= p:
         return Draws(np.full((1, len(fitted.theta)), np.nan), f"no spare {unit}s")
-    moving = ~fitted.fixed & ~np.isin(fitted.names, fitted.bounds)
-    jacobian = fitted.jacobian[:, moving]
-    spare = n - int(moving.sum())
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * float(fitted.residuals @ fitted.residuals) / spare
+    spare = n - p
     generator = np.random.default_rng(seed)
-    normal = generator.multivariate_normal(np.zeros(int(moving.sum())), covariance, size=draws, method="eigh")
-    scale = np.sqrt(spare / generator.chisquare(spare, size=draws))
+    scale = np.sqrt(float(fitted.residuals @ fitted.residuals) / generator.chisquare(spare, size=(draws, 1)))
+    noisy = target + fitted.residuals + scale * generator.standard_normal((draws, n))
     theta = np.repeat(fitted.theta[None], draws, axis=0)
-    theta[:, moving] += normal * scale[:, None]
-    return Draws(np.clip(theta, fitted.low, fitted.high), f"t approximation, {spare} degrees of freedom")
+    for delta in fitted.minimised.deltas(fitted.spread)[:2]:
+        theta, _ = minimise(
+            form, noisy, np.ones(n), theta, delta=delta, low=fitted.low, high=fitted.high, fixed=fitted.fixed,
+            tolerance=1e-8, evaluations=200,
+        )  # fmt: skip
+    return Draws(theta, f"parametric bootstrap, t with {spare} degrees of freedom")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ _BUILTIN = {
     "rank.decision-accuracy": "ranking.decision_accuracy",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
+    "noise.seed-variance": "ranking.seed_variance",
+    "noise.multi-bootstrap": "ranking.multi_bootstrap",
     "rating.bradley-terry": "ranking.bradley_terry",
     "rating.elo": "ranking.elo",
     "compat.flips": "compatibility.flips",

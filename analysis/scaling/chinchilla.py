@@ -550,9 +550,9 @@ ANALYSIS = Analysis(
 $L = E + A / N^\\alpha + B / D^\\beta$, with $\\log A, \\log B, \\log E$ and $0.001 \\le \\alpha, \\beta \\le 2$ as
 parameters. Two objectives have two right answers, and the result names the one it minimised. `log-huber`: the *sum* of
 Huber's loss of $\\log \\hat L - \\log L$ at $\\delta = 0.001$. `likelihood`: the density $\\propto \\exp(-H_\\delta(r / s))$
-with $s$ fitted, which with so small a $\\delta$ is least absolute deviations. Starts: variable projection over a grid of
-exponents; batched BFGS with analytic gradients. Unit: the run, resampled and refitted (below ten runs the t of the
-linearised fit). Frontier: $N^* = G (C/6)^{\\beta/(\\alpha+\\beta)}$, $G = (\\alpha A / \\beta B)^{1/(\\alpha+\\beta)}$.
+with $s$ fitted, which with so small a $\\delta$ is least absolute deviations. Starts: variable projection over a grid
+of exponents; batched BFGS with analytic gradients. Unit: the run, resampled and refitted (below ten runs a parametric
+bootstrap). Frontier: $N^* = G (C/6)^{\\beta/(\\alpha+\\beta)}$, $G = (\\alpha A / \\beta B)^{1/(\\alpha+\\beta)}$.
 
 Traps: $A$ and $\\alpha$ correlate above 0.99 even on a full grid, so never compare $A$ alone. Counting embeddings in $N$
 changes the exponents. Checkpoints in the middle of a run under a falling learning rate are not runs of that length. Runs
