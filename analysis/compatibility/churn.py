@@ -391,11 +391,11 @@ ANALYSIS = Analysis(
         "Jiang et al. (2022), Churn Reduction via Distillation; Watson-Daniels et al. (2024), Predictive Churn",
     ),
     definition="""\
-Churn = share of items whose answer differs between old and new. Good = wrong before, right now (PFR); bad = right before, wrong
-now (NFR); neutral = another wrong answer. Win–loss = PFR / NFR. Soft churn = mean KL(p_old ‖ p_new) in nats. Churn ratio =
-churn to new / churn to a plain retrain of old on the same items. Churn is symmetric and at most err_old + err_new where one answer
-is right.
+Churn = share of items whose answer differs between old and new. Good = wrong before, right now (PFR); bad = right
+before, wrong now (NFR); neutral = another wrong answer. Win–loss = PFR / NFR. Soft churn = mean KL(p_old ‖ p_new) in
+nats. Churn ratio = churn to new / churn to a plain retrain of old on the same items. Churn is symmetric and at most
+err_old + err_new where one answer is right.
 
-Unit: the item (Wilson), or the cluster (bootstrap); the ratio and soft churn by percentile bootstrap. Trap: without a retrain
-of the same recipe churn has no scale; free text counts as changed for a comma. """,
+Unit: the item (Wilson), or the cluster (bootstrap); the ratio and soft churn by percentile bootstrap. Trap: without a
+retrain of the same recipe churn has no scale; free text counts as changed for a comma. """,
 )

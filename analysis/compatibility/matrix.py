@@ -477,11 +477,12 @@ ANALYSIS = Analysis(
         "McNemar (1947); Holm (1979); Wilson (1927)",
     ),
     definition="""\
-With R the 0/1 matrix of right answers (items in rows, versions in columns) and W its complement, the counts of all pairs are
-products: RᵀW the negative flips (old in rows), RᵀR both right, WᵀW both wrong. NFR = RᵀW / n, PFR its transpose; PFR − NFR is
-the difference of accuracies. Churn counts answers that differ; relative NFR divides by accuracy_old · error_new, the rate of
-independent errors. *Since when*: an item counts for the version from which on it is wrong in all versions.
+With R the 0/1 matrix of right answers (items in rows, versions in columns) and W its complement, the counts of all
+pairs are products: RᵀW the negative flips (old in rows), RᵀR both right, WᵀW both wrong. NFR = RᵀW / n, PFR its
+transpose; PFR − NFR is the difference of accuracies. Churn counts answers that differ; relative NFR divides by
+accuracy_old · error_new, the rate of independent errors. *Since when*: an item counts for the version from which on
+it is wrong in all versions.
 
-Unit: the item (Wilson), or the cluster (bootstrap). Trap: with many pairs some cell always looks bad; the p-values are
-adjusted by Holm over all pairs, the intervals are not. """,
+Unit: the item (Wilson), or the cluster (bootstrap). Trap: with many pairs some cell always looks bad; the p-values
+are adjusted by Holm over all pairs, the intervals are not. """,
 )

@@ -280,10 +280,10 @@ ANALYSIS = Analysis(
         "Watson-Daniels et al. (2024), Predictive Churn with the Set of Good Models",
     ),
     definition="""\
-The Rashomon set R_ε holds every model g with err(g) ≤ err(f0) + ε, f0 the reference. Ambiguity = share of items that some g in
-R_ε predicts otherwise than f0; discrepancy = the largest churn max_g C(f0, g). Churn between two members is at most twice the
-discrepancy.
+The Rashomon set R_ε holds every model g with err(g) ≤ err(f0) + ε, f0 the reference. Ambiguity = share of items that
+some g in R_ε predicts otherwise than f0; discrepancy = the largest churn max_g C(f0, g). Churn between two members is
+at most twice the discrepancy.
 
-Unit: the item, or the cluster; the set is found anew in each draw. Trap: a finite set of runs gives lower bounds; where no
-other model is as good both are undefined, not 0. """,
+Unit: the item, or the cluster; the set is found anew in each draw. Trap: a finite set of runs gives lower bounds;
+where no other model is as good both are undefined, not 0. """,
 )

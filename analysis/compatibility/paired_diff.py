@@ -440,11 +440,12 @@ ANALYSIS = Analysis(
         "Phipson and Smyth (2010); Welch (1947)",
     ),
     definition="""\
-d = new − old on each item both answered; its mean over items, with a percentile bootstrap that draws whole units (t below ten
-of them), the clustered standard error, and the p of random signs of the units. For right and wrong the mean is PFR − NFR, and
-Newcombe's score interval stands beside it. A group adds n_g / n times its own difference; these add up to the whole.
-With `users`, users and items are both resampled, crossed.
+d = new − old on each item both answered; its mean over items, with a percentile bootstrap that draws whole units (t
+below ten of them), the clustered standard error, and the p of random signs of the units. For right and wrong the mean
+is PFR − NFR, and Newcombe's score interval stands beside it. A group adds n_g / n times its own difference; these add
+up to the whole. With `users`, users and items are both resampled, crossed.
 
-Unit: the item, the cluster, or users and items. Trap: that the intervals of two versions overlap does not mean that they do not
-differ; items without a partner are left out and said, and without any common item the test is Welch's, with a warning. """,
+Unit: the item, the cluster, or users and items. Trap: that the intervals of two versions overlap does not mean that
+they do not differ; items without a partner are left out and said, and without any common item the test is Welch's,
+with a warning. """,
 )

@@ -364,10 +364,12 @@ ANALYSIS = Analysis(
         "Dietterich (1998): 5 x 2 cv t; Alpaydin (1999): 5 x 2 cv F; Nadeau and Bengio (2003): corrected resampled t",
     ),
     definition="""\
-b items only old has right, c only new: where neither is better b is Binomial(b + c, 1/2). Exact: twice the smaller tail; mid-p:
-that less half the probability of what was seen, on both sides; chi-square: (|b − c| − 1)² / (b + c). The odds ratio b / c
-has the exact interval of b / (b + c). k versions: Cochran's Q, then pairwise exact tests, adjusted. Cross-validation (columns
-`repeat` and `fold`): differences of accuracy by fold; the 5 x 2 cv t and F, and the corrected resampled t.
+b items only old has right, c only new: where neither is better b is Binomial(b + c, 1/2). Exact: twice the smaller
+tail; mid-p: that less half the probability of what was seen, on both sides; chi-square: (|b − c| − 1)² / (b + c). The
+odds ratio b / c has the exact interval of b / (b + c). k versions: Cochran's Q, then pairwise exact tests, adjusted.
+Cross-validation (columns `repeat` and `fold`): differences of accuracy by fold; the 5 x 2 cv t and F, and the
+corrected resampled t.
 
-Unit: the item; with clusters, read `sign_flip_p`. Trap: items that belong together make every item-level test too sure. """,
+Unit: the item; with clusters, read `sign_flip_p`. Trap: items that belong together make every item-level test too
+sure. """,
 )

@@ -351,11 +351,13 @@ ANALYSIS = Analysis(
         "Clopper and Pearson (1934): exact bound of the regressions",
     ),
     definition="""\
-With a margin δ fixed beforehand: *equivalent* when both one-sided t tests reject at α = 1 − level, that is when the 1 − 2α
-interval of the mean difference lies inside (−δ, δ); *not inferior* when its worse end is above −δ; *worse* when all of it lies
-below −δ; else *undecided*. TOST p = the larger of the two one-sided p. Retention new / old has Fieller's interval. Regression
-budget: the exact one-sided upper bound of the NFR is at most the budget. Without a margin nothing is called equivalent.
+With a margin δ fixed beforehand: *equivalent* when both one-sided t tests reject at α = 1 − level, that is when the 1
+− 2α interval of the mean difference lies inside (−δ, δ); *not inferior* when its worse end is above −δ; *worse* when
+all of it lies below −δ; else *undecided*. TOST p = the larger of the two one-sided p. Retention new / old has
+Fieller's interval. Regression budget: the exact one-sided upper bound of the NFR is at most the budget. Without a
+margin nothing is called equivalent.
 
-Unit: the item, or the cluster (clustered standard error, units − 1 degrees of freedom). Trap: p > 0.05 of a difference is no
-equivalence; a margin chosen after looking proves nothing. Verdicts of groups are not adjusted for their number. """,
+Unit: the item, or the cluster (clustered standard error, units − 1 degrees of freedom). Trap: p > 0.05 of a
+difference is no equivalence; a margin chosen after looking proves nothing. Verdicts of groups are not adjusted for
+their number. """,
 )
