@@ -69,3 +69,5 @@ def _open(window: object, paths: list[str], session: Path | None, layout: Path |
         window.open_demo()
     elif paths:
         window.open(paths)
+    elif session is None:
+        window.offer_last_session()

@@ -490,6 +490,24 @@ class MainWindow(QMainWindow):
         self.area.arrange(session.layout)
         self.feed.open(session.roots)
 
+    def offer_last_session(self) -> None:
+        """Offer what was open when the window was last closed, or when it crashed."""
+        if self._autosave is None or not self._autosave.is_file():
+            return
+        try:
+            last = sessions.load(self._autosave)
+        except RunglassError:
+            return  # it was being written when the machine went down; there is nothing to offer
+        if last.roots:
+            names = ", ".join(Path(root).name for root in last.roots[:3])
+            self._messages.say(
+                f"Last time you looked at {names}.", action="Continue", act=partial(self._continue, self._autosave)
+            )
+
+    def _continue(self, autosave: Path) -> None:
+        self.open_session(autosave)
+        self._session_path = None  # saving asks where to
+
     def apply_layout(self, path: Path) -> None:
         """Take panes, options and arrangement of a session file, but not its data."""
         try:

@@ -232,3 +232,19 @@ def test_that_the_shipped_demo_session_names_what_is_there():
     session = json.loads((demo_folder() / "demo.runglass.json").read_text())
     for run in session["ticked"]:
         assert (demo_folder().parent / run).is_dir(), run
+
+
+def test_that_the_next_start_offers_what_was_open(window, qtbot, project, tmp_path):
+    opened(window, qtbot, project)
+    window.workspace.change(run_filter="adam")
+    window.close()
+    again = MainWindow(Settings(tmp_path / "settings.ini"), autosave=tmp_path / "autosave.json")
+    qtbot.addWidget(again)
+    again.offer_last_session()
+    assert "project" in again._messages.text
+    with qtbot.waitSignal(again.feed.loaded, timeout=LONG):
+        again._messages._action.click()
+    assert again.workspace.session.run_filter == "adam"
+    assert len(again.workspace.now.all.runs) == 6
+    settled(again, qtbot)
+    again.close()
