@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,8 @@ class AnswerMatrix:
         1 right, 0 wrong, or the score given.
     clauses : Mapping of str to Clause
         The rows of each name.
+    keys : Mapping of str to Mapping
+        Values of the columns that tell models apart, by name.
     task : str
         The task they are of; empty where there is none or all are pooled.
     notes : tuple of str
@@ -41,6 +44,7 @@ class AnswerMatrix:
     items: pd.DataFrame
     right: np.ndarray
     clauses: Mapping[str, Clause]
+    keys: Mapping[str, Mapping[str, str]]
     task: str
     notes: tuple[str, ...]
 
@@ -107,6 +111,7 @@ def answer_matrix(
     columns = present(frame, by)
     frame, task = _of_task(frame, task, columns, notes)
     frame = _last_epochs(frame, columns, notes)
+    told = columns
     columns = [name for name in columns if frame[name].nunique() > 1] or columns[:1]
     if not columns:
         raise TooLittleData(needs="predictions of several models", found="no column that tells models apart")
@@ -146,18 +151,26 @@ def answer_matrix(
         described = keyed[key].assign(**{name: frame[name] for name in keep if name not in key})
         items = items.merge(described.groupby(key, sort=False, observed=True).first().reset_index(), on=key, how="left")
     clauses: dict[str, Clause] = {}
-    for name, values in zip(names, labels.itertuples(index=False), strict=True):
-        if name not in clauses:
-            parts = tuple(is_in(column, (value,)) for column, value in zip(columns, values, strict=True))
-            clauses[name] = parts[0] if len(parts) == 1 else All(parts)
+    keys: dict[str, dict[str, str]] = {}
+    first = ~names.duplicated().to_numpy()
+    for name, row in zip(names[first], frame.loc[first, told].to_dict("records"), strict=True):
+        # A seed stays a number: the clause is compared with the values of the table.
+        parts = tuple(is_in(column, (_plain(row[column]),)) for column in columns)
+        clauses[name] = parts[0] if len(parts) == 1 else All(parts)
+        keys[name] = {column: "" if pd.isna(row[column]) else str(row[column]) for column in told}
     return AnswerMatrix(
         names=tuple(map(str, kept.columns)),
         items=items,
         right=kept.to_numpy(float),
         clauses=clauses,
+        keys=keys,
         task=task,
         notes=tuple(notes),
     )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _of_task(frame: pd.DataFrame, task: str, columns: list[str], notes: list[str]) -> tuple[pd.DataFrame, str]:
