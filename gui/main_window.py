@@ -91,6 +91,7 @@ class MainWindow(QMainWindow):
         self._settings = settings
         self._autosave = autosave
         self._session_path: Path | None = None
+        self._is_closed = False
         self.tasks = TaskRunner(self)
         self.workspace = Workspace(session or Session(theme=settings.theme), RunStore(), self)  # type: ignore[arg-type]
         self.feed = Feed(self.workspace, self.tasks, self)
@@ -764,14 +765,16 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Remember the window and stop all work."""
+        super().closeEvent(event)
+        if self._is_closed:
+            return
+        self._is_closed = True
         app = QApplication.instance()
         if isinstance(app, QApplication):
-            with contextlib.suppress(RuntimeError):
-                app.focusChanged.disconnect(self._on_focus_changed)
+            app.focusChanged.disconnect(self._on_focus_changed)
         self._settings.geometry = self.saveGeometry()
         self._settings.docks = self.saveState(_LAYOUT_VERSION)
         self._save_timer.stop()
         self._on_save_timer_timeout()
         self.feed.stop()
         self.tasks.stop()
-        super().closeEvent(event)

@@ -77,6 +77,7 @@ class TaskRunner(QObject):
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._requests: dict[str, _Request] = {}
         self._generation = 0
+        self._stopped = False
         self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
 
     @property
@@ -106,6 +107,8 @@ class TaskRunner(QObject):
             Called in the GUI thread with the value or the error; neither is called after a cancel.
         """
         self.cancel(slot)
+        if self._stopped:
+            return  # a timer went off while the window was closing
         self._generation += 1
         generation = self._generation
 
@@ -131,7 +134,8 @@ class TaskRunner(QObject):
             self.changed.emit()
 
     def stop(self) -> None:
-        """Cancel everything and wait for the worker threads to end."""
+        """Cancel everything and wait for the worker threads to end; what is started after that is not done."""
+        self._stopped = True
         for slot in tuple(self._requests):
             self.cancel(slot)
         self._pool.shutdown(wait=True, cancel_futures=True)
