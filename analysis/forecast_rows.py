@@ -77,14 +77,17 @@ class Sample:
         return self.p.shape[1] > 1 and bool((self.label >= 0).all() and np.isfinite(self.p).all())
 
     def pooled(self) -> tuple[Sample, np.ndarray]:
-        """Give the sample with rows of one outcome within 1 / 4096 of one another held as one, and how many each stands
-        for. What a draw then loses is the spread within a cell.
+        """Give the sample with rows of one outcome within 1 / 4096 of one another of its range held as one, and how many
+        each stands for. What a draw then loses is the spread within a cell.
         """
-        cells = 2 * np.minimum((self.f * _CELLS).astype(np.int64), _CELLS - 1) + (self.y > 0)
+        # A score may leave [0, 1]; a forecast never does.
+        start, end = min(0.0, float(self.f[0])), max(1.0, float(self.f[-1]))
+        place = ((self.f - start) / (end - start) * _CELLS).astype(np.int64)
+        cells = 2 * np.minimum(place, _CELLS - 1) + (self.y > 0)
         distinct, held, sizes = np.unique(cells, return_inverse=True, return_counts=True)
         weight = np.bincount(held, self.weight) / sizes
         f = np.bincount(held, self.f * self.weight) / np.maximum(weight * sizes, 1e-300)
-        f, y = np.clip(f, 0, 1), (distinct % 2).astype(float)
+        f, y = np.clip(f, start, end), (distinct % 2).astype(float)
         order = np.argsort(f, kind="stable")
         n = len(order)
         return Sample(

@@ -20,6 +20,8 @@ _BUILTIN = {
     "ttt.time-to-target": "curves.time_to_target",
     "ttt.performance-profile": "curves.performance_profile",
     "curve.extrapolate": "curves.extrapolate",
+    "curve.efficiency": "curves.efficiency",
+    "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",
     "scaling.chinchilla": "scaling.chinchilla",

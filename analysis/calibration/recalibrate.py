@@ -174,9 +174,9 @@ class RecalibrateQuestion(ForecastQuestion):
                 estimates[f"{name}_change"] = change
         if len(sweep):
             estimates |= _sweep_estimates(sweep, maps["temperature"])
-        for method, fitted in maps.items():
+        for name, fitted in maps.items():
             if any(one.at_bound for one in fitted):
-                notes.append(f"{method}: a parameter lies on its bound, so the rows fitted on do not identify it.")
+                notes.append(f"{name}: a parameter lies on its bound, so the rows fitted on do not identify it.")
         how = (
             f"the maps are fitted again in each of {min(asked.draws, _REFITS)} draws"
             if asked.refit
