@@ -7,9 +7,11 @@ over its beginning, one over the bytes just before the place where reading goes 
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from .errors import ReadError
@@ -56,6 +58,27 @@ def marks(file: BinaryIO, end: int) -> Marks:
 def continues(file: BinaryIO, size: int, end: int, known: Marks) -> bool:
     """Whether a file of `size` bytes still begins with what was read of it up to `end`."""
     return size >= end and marks(file, end) == known
+
+
+def rewritten(read: Mapping[str, int], known: Mapping[str, Marks]) -> str:
+    """Say what happened, besides growing, to files of which some bytes were read; empty where nothing did.
+
+    Parameters
+    ----------
+    read : Mapping of str to int
+        Bytes read of each file, by its path.
+    known : Mapping of str to Marks
+        What identified those bytes.
+    """
+    for key, end in read.items():
+        path = Path(key)
+        try:
+            with open(path, "rb") as file:
+                if not continues(file, os.fstat(file.fileno()).st_size, end, known[key]):
+                    return f"{path.name} was written anew; the run was read again."
+        except OSError:
+            return f"{path.name} is gone; the run was read again."
+    return ""
 
 
 def lines(file: BinaryIO, start: int, size: int, block_bytes: int = BLOCK_BYTES) -> Iterator[Lines]:

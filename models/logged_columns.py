@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, TypeGuard
 
@@ -79,10 +80,14 @@ def wall_time_name(first: Mapping[str, Any], step: str) -> str | None:
 
 
 def wall_time(value: Any) -> float | None:
-    """Give seconds since 1970 where `value` can be such a time: a date, or a number of (milli)seconds from 2001 to 2096."""
+    """Give seconds since 1970 where `value` can be such a time: a date, or a number of (milli)seconds from 2001 to 2096.
+
+    A date without a time zone is taken as UTC.
+    """
     if isinstance(value, str) and _DATE.match(value):
         try:
-            return np.datetime64(value.strip().removesuffix("Z").replace(" ", "T"), "us").astype(np.int64).item() / 1e6
+            time = datetime.fromisoformat(value.strip())
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         except ValueError:
             return None
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -148,6 +153,35 @@ def as_number(text: str) -> float | None:
     if not _NUMBER.fullmatch(text.strip()):
         return None
     return float(text)
+
+
+def numbers_of(row: Mapping[str, Any], joint: str = "/", deepest: int = 16) -> dict[str, float]:
+    """Give the numbers of a nested row by tag; spelled-out NaN and infinities are numbers, media are not.
+
+    Parameters
+    ----------
+    row : Mapping
+        What was logged at one step.
+    joint : str
+        What the keys of nested objects are joined with.
+    deepest : int
+        Levels of nesting that are looked into.
+    """
+    numbers: dict[str, float] = {}
+    _add_numbers(row, "", joint, deepest, numbers)
+    return numbers
+
+
+def _add_numbers(row: Mapping[str, Any], before: str, joint: str, deepest: int, numbers: dict[str, float]) -> None:
+    for key, value in row.items():
+        if is_number(value):
+            numbers[f"{before}{key}"] = float(value)
+        elif isinstance(value, str) and len(value) <= 9:
+            number = as_number(value)
+            if number is not None and not np.isfinite(number):
+                numbers[f"{before}{key}"] = number
+        elif isinstance(value, dict) and "_type" not in value and deepest:
+            _add_numbers(value, f"{before}{key}{joint}", joint, deepest - 1, numbers)
 
 
 _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]\d\d:\d\d")

@@ -43,7 +43,7 @@ class FramedFile:
     damaged: int = 0
 
     def records(self, size: int) -> Iterator[bytes]:
-        """Give every whole record before byte `size`; what follows damage begins with the next block."""
+        """Give every whole record before byte `size`; a damaged chunk costs the record it is part of."""
         place = self.at
         parts: list[bytes] = []
         start, data = place, b""
@@ -52,7 +52,7 @@ class FramedFile:
             if left < _CHUNK_HEADER.size:
                 place += left
                 continue
-            if place + left > start + len(data):
+            if place + left > start + len(data) and (start + len(data) < size or not data):
                 # Blocks are read many at a time, and never cut: what is left of one is read again.
                 start = place
                 self.file.seek(start)
@@ -72,17 +72,20 @@ class FramedFile:
                     return
                 self.damaged += 1
                 parts, place = [], place + left
+                self.at = place
                 continue
-            if place + _CHUNK_HEADER.size + length > size:
+            end = place + _CHUNK_HEADER.size + length
+            if end > size:
                 return
             piece = data[begin : begin + length]
             if zlib.crc32(piece, zlib.crc32(bytes((kind,)))) != checksum:
-                if place + left > size and self.at == place:
+                if end == size and place + left > size:
                     return  # it may still be being written
                 self.damaged += 1
-                parts, place = [], min(place + left, size)
+                parts, place = [], end
+                self.at = place
                 continue
-            place += _CHUNK_HEADER.size + length
+            place = end
             if kind in (_FULL, _FIRST) and parts:
                 self.damaged += 1
                 parts = []

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..configuration import flattened, plain_value, yaml_document
 from ..errors import ReadError
-from ..growing_file import Marks, continues, lines, marks
+from ..growing_file import Marks, lines, marks, rewritten
 from ..progress import Progress
 from ..sqlite_file import SIGNATURE, has_tables, opened
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
@@ -70,7 +70,7 @@ class MlflowFileReader(Reader):
         metrics = _files_below(folder / "metrics")
         known: Mapping[str, Marks] = cursor.state["marks"] if cursor is not None else {}
         consumed = dict(cursor.read) if cursor is not None else {}
-        if cursor is not None and (why := _not_grown(consumed, known)):
+        if cursor is not None and (why := rewritten(consumed, known)):
             yield Forgotten(source.relative, self.name, why, (source.run,))
             consumed, known = {}, {}
         yield _facts(source, self.name, folder)
@@ -90,8 +90,9 @@ class MlflowFileReader(Reader):
                         left_out += bad
                         if piece is not None:
                             yield piece
-                        consumed[str(path)] = block.end
-                        seen[str(path)] = marks(file, block.end)
+                        start = consumed[str(path)] = block.end
+                    if start:
+                        seen[str(path)] = marks(file, start)
                 if left_out:
                     what = (
                         f"{left_out:,} line{'s' * (left_out > 1)} of metric {key!r} left out: not time, value and step."
@@ -102,18 +103,6 @@ class MlflowFileReader(Reader):
                 yield Problem(source.relative, self.name, f"Metric {key!r} is left out. {reason}", source.run)
             progress(number, len(metrics), key)
         yield Cursor(consumed, {"marks": seen})
-
-
-def _not_grown(consumed: Mapping[str, int], known: Mapping[str, Marks]) -> str:
-    for key, end in consumed.items():
-        name = Path(key).name
-        try:
-            with open(key, "rb") as file:
-                if not continues(file, require_regular(Path(key)), end, known[key]):
-                    return f"Metric {name!r} was written anew; the run was read again."
-        except (OSError, ReadError):
-            return f"Metric {name!r} is gone; the run was read again."
-    return ""
 
 
 def _files_below(folder: Path) -> dict[str, Path]:

@@ -36,6 +36,7 @@ from .framing import FILE_HEADER_BYTES, FramedFile, Malformed, content, fields, 
 
 _SIGNATURE = b":W&B"
 _LOG = re.compile(r"run-.+\.wandb")
+_OF_ONLINE = ("wandb-summary.json", "wandb-metadata.json")
 _FOLDER = re.compile(r"(offline-run|dryrun|run)-\d{8}_\d{6}-.+")
 _HISTORY, _SUMMARY, _CONFIG, _STATS, _METRIC, _RUN, _EXIT = 2, 3, 5, 7, 12, 17, 18
 _READ = frozenset({_HISTORY, _SUMMARY, _CONFIG, _STATS, _METRIC, _RUN, _EXIT})
@@ -62,7 +63,12 @@ class WandbReader(Reader):
         if entry.is_folder:
             if any(_LOG.fullmatch(child) for child in entry.children):
                 return Match.YES
-            return Match.YES if _FOLDER.fullmatch(entry.name) and "files" in entry.children else Match.NO
+            is_online = _FOLDER.fullmatch(entry.name) and "files" in entry.children
+            return (
+                Match.YES
+                if is_online and any((entry.path / "files" / name).is_file() for name in _OF_ONLINE)
+                else Match.NO
+            )
         return Match.YES if entry.suffix == ".wandb" and entry.head[:4] in (_SIGNATURE, b"") else Match.NO
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
@@ -97,7 +103,12 @@ class WandbReader(Reader):
             if size and not header.startswith(_SIGNATURE[: len(header)]):
                 raise ReadError(f"{log.name} is no log of W&B: its first bytes are not ':W&B'.")
             start = cursor.read.get(str(log), FILE_HEADER_BYTES) if cursor is not None else FILE_HEADER_BYTES
-            if known is not None and cursor is not None and not continues(file, size, start, cursor.state["marks"]):
+            if (
+                known is not None
+                and cursor is not None
+                and start > FILE_HEADER_BYTES
+                and not continues(file, size, start, cursor.state["marks"])
+            ):
                 why = f"{log.name} has {'shrunk' if size < start else 'been replaced'}; the run was read again."
                 yield Forgotten(source.relative, self.name, why, (source.run,))
                 known = None
