@@ -23,7 +23,7 @@ from .base import Answer, muted
 _CARD_ANALYSES = ("curve.smooth", "curve.seed-band")
 """Where the options of the curve cards are declared: without and with groups."""
 
-_MOST_ROWS = 14
+_MOST_ROWS = 40
 """Estimates shown without scrolling."""
 
 
@@ -36,8 +36,8 @@ def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
         else:
             interval = estimate.why_no_interval
         value = significant(estimate.value, 3)
-        rows.append({"": name.replace("_", " "), "estimate": value, "interval": interval, "unit": estimate.unit})
-    return pd.DataFrame(rows, columns=["", "estimate", "interval", "unit"])
+        rows.append({"": name.replace("_", " "), "value": value, "interval": interval, "unit": estimate.unit})
+    return pd.DataFrame(rows, columns=["", "value", "interval", "unit"])
 
 
 class Inspector(QScrollArea):
@@ -134,7 +134,7 @@ class Inspector(QScrollArea):
         rows = estimate_rows(dict(answer.result.estimates))
         self._estimates.set_frame(rows)
         line = self._estimates.verticalHeader().defaultSectionSize()
-        self._estimates.setFixedHeight(line * (min(len(rows), _MOST_ROWS) + 1) + 8)
+        self._estimates.setFixedHeight(line * (min(len(rows), _MOST_ROWS) + 1) + 20)
         self._notes.setText("\n".join([answer.result.summary(), *answer.result.notes]))
         while self._tables.count():
             page = self._tables.widget(0)

@@ -12,11 +12,11 @@ from PySide6.QtGui import QColor, QGuiApplication, QKeyEvent, QKeySequence, QRes
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView, QWidget
 
 from ...models.table_look import as_tsv, cell_text, is_numeric, row_order
-from ..theme import colour
+from ..theme import CAPTION, colour, font
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
 _LOOKED_AT = 100
-_WIDEST = 360
+_WIDEST, _WIDEST_COMPACT = 360, 104
 _MOST_COPIED = 200_000
 _ROW_HEIGHT = 26
 _NOWHERE = QModelIndex()
@@ -167,7 +167,7 @@ class FrameTable(QTableView):
         Whether a click on a header sorts at once; otherwise only `sort_wanted` tells, for tables so long that sorting
         is work for another thread.
     compact : bool
-        Whether columns are only as wide as their texts, for a narrow place.
+        Whether type and columns are small, for a narrow place.
 
     Signals
     -------
@@ -193,6 +193,8 @@ class FrameTable(QTableView):
         self._natural_widths: list[int] = []
         self.frame_model = FrameModel(self)
         self.setModel(self.frame_model)
+        if compact:
+            self.setFont(font(CAPTION))
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -314,7 +316,7 @@ class FrameTable(QTableView):
             for row in rows:
                 text = model.data(model.index(row, column))
                 width = max(width, metrics.horizontalAdvance(text[:80]) + beside)
-            self._natural_widths.append(min(width, _WIDEST))
+            self._natural_widths.append(min(width, _WIDEST_COMPACT if self._compact else _WIDEST))
 
     def _fit(self) -> None:
         """Share out the room: what is left goes to all in proportion, what lacks scrolls."""
