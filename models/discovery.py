@@ -149,7 +149,8 @@ class Discovery:
         for reader, paths in logs:
             name = "" if reader.gathers else paths[0].name
             shown = relative if reader.gathers else f"{relative}/{name}"
-            key = self._key(relative, name, reader, alone=len(logs) == 1)
+            home = reader.run_folder(folder, relative) if reader.gathers else relative
+            key = self._key(home, name, reader, alone=len(logs) == 1)
             yield Source(paths, shown, key, reader.name)
         yield from tables
 

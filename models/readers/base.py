@@ -164,6 +164,10 @@ class Reader:
         """Say whether this reader can read `entry`, from its name and head, without loading it."""
         raise NotImplementedError
 
+    def run_folder(self, folder: Path, relative: str) -> str:
+        """Give the folder, as a key, whose run the files gathered in `folder` are part of: nearly always itself."""
+        return relative
+
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read what is new since `cursor` (all, where it is None) and give a `Cursor` as the last event.
 

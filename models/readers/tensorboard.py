@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
@@ -61,6 +62,7 @@ _HEADER, _FOOTER = 12, 4
 _HEAD = 64
 _MASK_DELTA = 0xA282EAD8
 _NAME = re.compile(r"tfevents\.\d")
+_ADDED = re.compile(r"\d{9,}(\.\d+)?")
 
 _FIXED = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "u1", 14: "bf16", 17: "<u2"} | {
     19: "<f2",
@@ -91,6 +93,18 @@ class TensorBoardReader(Reader):
         """Know event files by their name; those of the profiler hold no curves."""
         known = _NAME.search(entry.name) is not None and not entry.name.endswith(".profile-empty")
         return Match.YES if known and not entry.is_folder else Match.NO
+
+    def run_folder(self, folder: Path, relative: str) -> str:
+        """Give the folder above where `add_hparams` wrote: its files lie in a folder of their own, named after the time."""
+        above = relative.rpartition("/")[0]
+        if above and _ADDED.fullmatch(folder.name):
+            try:
+                names = os.listdir(folder.parent)
+            except OSError:
+                return relative
+            if any(_NAME.search(name) for name in names):
+                return above
+        return relative
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read all records behind `cursor`; files that changed otherwise than by growing are all read again."""

@@ -242,6 +242,22 @@ def test_that_a_restart_stays_as_a_step_that_goes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(curve.step, [*range(8), *range(5, 10)])
 
 
+def test_that_what_add_hparams_wrote_below_a_run_is_part_of_it(tmp_path: Path) -> None:
+    with tensorboardX.SummaryWriter(str(tmp_path / "a" / "run")) as writer:
+        writer.add_scalar("loss", 0.5, 1)
+        writer.add_hparams({"lr": 0.125, "opt": "adam"}, {"hparam/acc": 0.75})
+        writer.add_hparams({"lr": 0.25}, {"hparam/acc": 0.5}, name="named")
+    runs = load([tmp_path / "a"]).runs
+    assert list(runs) == ["a/run", "a/run/named"]
+    assert runs["a/run"].config == {"lr": 0.125, "opt": "adam"}
+    assert {tag: curve.value.tolist() for tag, curve in runs["a/run"].curves.items()} == {
+        "loss": [0.5],
+        "hparam/acc": [0.75],
+    }
+    (folder,) = (path for path in (tmp_path / "a/run").iterdir() if path.is_dir() and path.name != "named")
+    assert list(load([folder]).runs) == [folder.name]
+
+
 def test_that_hparams_become_the_configuration_and_the_status(tmp_path: Path) -> None:
     content = HParamsPluginData()
     for name, value in {"lr": 0.1, "seed": 3.0}.items():
