@@ -61,8 +61,8 @@ _BUILTIN = {
     "selective.risk-coverage": "calibration.risk_coverage",
     "selective.error-detection": "calibration.error_detection",
     "labelfree.atc": "calibration.atc",
-    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
+    "sampling.pass-k": "sampling.pass_k",
 }
 """Module of each of our analyses, by id."""
 

@@ -1,0 +1,1 @@
+"""Items, their labels, and how a network learns them."""

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import math
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runglass.analysis.attempts import pass_at_k, places_of_k
+from runglass.analysis.sampling import pass_k
+from runglass.analysis.sampling.pass_k import PassAtKQuestion
+from runglass.models.errors import AnalysisError, TooLittleData
+from runglass.models.figure import to_json
+from runglass.models.store import RunStore
+from runglass.models.tables import TableRows
+
+
+def store_of(frame: pd.DataFrame) -> RunStore:
+    return RunStore().adding([TableRows("p.csv", "test", frame, "predictions")])
+
+
+def attempts(right: np.ndarray, **columns: Any) -> pd.DataFrame:
+    """Rows of attempts: `right` has shape (items, samples)."""
+    items, samples = right.shape
+    return pd.DataFrame(
+        {"item": np.repeat([f"i{i}" for i in range(items)], samples), "sample": np.tile(np.arange(samples), items),
+         "correct": right.ravel().astype(float), **columns}
+    )  # fmt: skip
+
+
+# pass@k
+
+
+def test_that_pass_at_k_is_the_closed_form_and_not_the_plug_in() -> None:
+    found = float(pass_at_k(np.array(20), np.array(3), np.array(5)))
+    assert found == pytest.approx(1 - math.comb(17, 5) / math.comb(20, 5), abs=1e-12)
+    assert found == pytest.approx(0.60088, abs=5e-6)
+    assert found != pytest.approx(1 - (1 - 3 / 20) ** 5, abs=0.04)
+
+
+@given(st.integers(1, 9), st.data())
+@settings(deadline=None)
+def test_that_pass_at_k_is_the_share_of_draws_that_hold_a_right_attempt(n: int, data: st.DataObject) -> None:
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    right = [True] * c + [False] * (n - c)
+    share = np.mean([any(draw) for draw in combinations(right, k)])
+    assert float(pass_at_k(np.array(n), np.array(c), np.array(k))) == pytest.approx(share, abs=1e-12)
+
+
+def test_that_pass_at_k_is_not_extrapolated() -> None:
+    assert np.isnan(pass_at_k(np.array(4), np.array(2), np.array(5)))
+
+
+def test_that_the_estimate_is_unbiased_where_the_plug_in_is_not() -> None:
+    generator = np.random.default_rng(0)
+    c = generator.binomial(20, 0.1, size=200_000)
+    truth = 1 - 0.9**5
+    assert float(pass_at_k(np.array(20), c, np.array(5)).mean()) == pytest.approx(truth, abs=0.002)
+    assert float(np.mean(1 - (1 - c / 20) ** 5)) == pytest.approx(0.377, abs=0.002)
+
+
+def test_that_the_curve_is_that_of_the_items_and_its_interval_covers_the_truth() -> None:
+    generator = np.random.default_rng(1)
+    p = generator.beta(0.5, 2, size=300)
+    result = PassAtKQuestion(k=10, draws=300).answer(store_of(attempts(generator.random((300, 20)) < p[:, None])))
+    for k in (1, 10):
+        # The expectation over the Beta law in closed form: 1 - B(a, b + k) / B(a, b).
+        truth = 1 - math.exp(math.lgamma(2 + k) + math.lgamma(2.5) - math.lgamma(2.5 + k) - math.lgamma(2))
+        found = result.estimates[f"pass_at_{k}"]
+        assert found.low < truth < found.high
+    assert list(result.places) == list(range(1, 11))
+
+
+def test_that_items_with_too_few_attempts_are_listed() -> None:
+    frame = attempts(np.ones((10, 4)))
+    frame = frame[~((frame["item"] == "i0") & (frame["sample"] > 1))]
+    result = PassAtKQuestion(k=4, draws=100).answer(store_of(frame))
+    assert result.tables["too_few_attempts"]["item"].tolist() == ["i0"]
+    assert result.estimates["items"].value == 9
+    with pytest.raises(TooLittleData, match="5 times"):
+        PassAtKQuestion(k=5, draws=100).answer(store_of(frame))
+
+
+def test_that_counts_give_what_attempts_give() -> None:
+    right = np.random.default_rng(2).random((40, 8)) < 0.3
+    counts = pd.DataFrame({"item": [f"i{i}" for i in range(40)], "tried": 8, "passed": right.sum(axis=1)})
+    one = PassAtKQuestion(k=8, draws=100).answer(store_of(attempts(right)))
+    two = PassAtKQuestion(k=8, draws=100, made="tried", passed="passed").answer(store_of(counts))
+    assert one.curves == pytest.approx(two.curves)
+    assert one.low == pytest.approx(two.low)
+
+
+def test_that_trading_one_attempt_for_many_is_said() -> None:
+    generator = np.random.default_rng(3)
+    early = generator.random((400, 16)) < 0.3
+    late = generator.random((400, 16)) < np.where(np.arange(400) < 200, 0.95, 0.0)[:, None]
+    frame = pd.concat([attempts(early, step=10.0), attempts(late, step=90.0)])
+    question = PassAtKQuestion(k=16, draws=200).resolved(store_of(frame))
+    assert question.along == "step"
+    result = question.answer(store_of(frame))
+    assert result.attempts.names == ("step 10", "step 90")
+    assert result.tables["differences"]["opposite"].tolist() == [True]
+    assert any("pass@1 rises and pass@16 falls" in note for note in result.notes)
+    json.dumps(to_json(pass_k.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_a_stricter_check_costs_what_it_fails() -> None:
+    right = np.zeros((10, 4))
+    right[:5, :2] = 1
+    frame = attempts(right).assign(plus=0.0)
+    frame.loc[frame["item"].isin(["i0", "i1", "i2", "i3"]) & (frame["sample"] < 1), "plus"] = 1.0
+    result = PassAtKQuestion(k=4, draws=100, strict="plus").answer(store_of(frame))
+    assert result.estimates["drop_at_1"].value == pytest.approx(10 / 40 - 4 / 40)
+    assert result.estimates["drop_at_4"].value == pytest.approx(5 / 10 - 4 / 10)
+    assert result.tables["strict"]["share_of_passes_that_fail"].tolist() == pytest.approx([0.6])
+
+
+def test_that_one_attempt_an_item_is_too_little() -> None:
+    with pytest.raises(TooLittleData, match="several attempts"):
+        PassAtKQuestion().answer(store_of(attempts(np.ones((5, 1)))))
+    with pytest.raises(AnalysisError, match="more than once"):
+        PassAtKQuestion().answer(store_of(pd.concat([attempts(np.ones((5, 2)))] * 2)))
+
+
+def test_that_a_curve_has_its_ends_and_the_k_asked_about() -> None:
+    assert places_of_k(5).tolist() == [1, 2, 3, 4, 5]
+    assert {1, 100, 777, 1000} <= set(places_of_k(1000, (777,)).tolist())
