@@ -122,6 +122,19 @@ def newcombe_paired(both: float, b: float, c: float, neither: float, level: floa
     return Interval(max(low, -1.0), min(high, 1.0))
 
 
+def newcombe_independent(first: float, n1: float, second: float, n2: float, level: float = 0.95) -> Interval:
+    """Give the hybrid score interval of first / n1 − second / n2, proportions of different items; NaN ends for no items.
+
+    Newcombe (1998), *Interval estimation for the difference between independent proportions*, method 10.
+    """
+    if not (n1 and n2):
+        return Interval(math.nan, math.nan)
+    p1, p2 = first / n1, second / n2
+    low1, high1 = (float(end) for end in wilson(first, n1, level))
+    low2, high2 = (float(end) for end in wilson(second, n2, level))
+    return Interval(p1 - p2 - math.hypot(p1 - low1, high2 - p2), p1 - p2 + math.hypot(high1 - p1, p2 - low2))
+
+
 def odds_ratio_interval(b: int, c: int, level: float = 0.95) -> Interval:
     """Give the exact interval of b / c, the conditional odds ratio: the Clopper-Pearson interval of b / (b + c), made
     into odds.

@@ -21,12 +21,14 @@ _BUILTIN = {
     "ttt.performance-profile": "curves.performance_profile",
     "curve.extrapolate": "curves.extrapolate",
     "curve.efficiency": "curves.efficiency",
+    "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",
     "scaling.chinchilla": "scaling.chinchilla",
     "scaling.isoflop": "scaling.isoflop",
     "scaling.overtraining": "scaling.overtraining",
     "scaling.loss-to-error": "scaling.loss_to_error",
+    "scaling.ladder": "scaling.ladder",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",
@@ -61,8 +63,8 @@ _BUILTIN = {
     "selective.risk-coverage": "calibration.risk_coverage",
     "selective.error-detection": "calibration.error_detection",
     "labelfree.atc": "calibration.atc",
-    "groups.worst": "robustness.worst_group",
     "sampling.pass-k": "sampling.pass_k",
+    "groups.worst": "robustness.worst_group",
 }
 """Module of each of our analyses, by id."""
 
