@@ -17,6 +17,7 @@ from ...models.question import Analysis, Question, option
 from ...models.result import Estimate, Result, significant
 from ...models.store import RunStore
 from ..answer_matrix import AnswerMatrix, answer_matrix
+from ..pair_tests import mcnemar_p
 from ..resampling import wilson
 
 _GAPS = (0.5, 1.0, 2.0, 4.0)
@@ -246,7 +247,7 @@ class PowerQuestion(Question):
             drawn = generator.multivariate_hypergeometric(
                 [only_one, only_two, n - only_one - only_two], size, self.draws
             )
-            found = np.count_nonzero((_mcnemar(drawn[:, 0], drawn[:, 1]) <= self.alpha) & _agrees(drawn, sign))
+            found = np.count_nonzero((mcnemar_p(drawn[:, 0], drawn[:, 1]) <= self.alpha) & _agrees(drawn, sign))
             order = np.sign(drawn[:, 1] - drawn[:, 0])
             held = np.count_nonzero(order == sign) + 0.5 * np.count_nonzero((order == 0) & (sign != 0))
             rows.append(
@@ -261,14 +262,6 @@ class PowerQuestion(Question):
 def _agrees(drawn: np.ndarray, sign: float) -> np.ndarray:
     agrees: np.ndarray = np.sign(drawn[:, 1] - drawn[:, 0]) == sign
     return agrees
-
-
-def _mcnemar(b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Give the exact two-sided p of McNemar's test for arrays of discordant counts."""
-    from scipy.special import bdtr
-
-    p: np.ndarray = np.minimum(1.0, 2 * bdtr(np.minimum(b, c).astype(float), b + c, 0.5))
-    return np.where(b + c == 0, 1.0, p)
 
 
 def _quantiles(power: float, alpha: float) -> tuple[float, float]:
