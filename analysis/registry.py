@@ -34,6 +34,7 @@ _BUILTIN = {
     "rank.concurrence": "ranking.concurrence",
     "rank.decision-accuracy": "ranking.decision_accuracy",
     "rank.significance": "ranking.significance",
+    "rank.perturbation": "ranking.perturbation",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
     "noise.seed-variance": "ranking.seed_variance",
