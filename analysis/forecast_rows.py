@@ -23,7 +23,7 @@ from ..models.result import Estimate, counted
 from ..models.selection import All, Clause, is_in
 from ..models.store import RunStore
 from .answers import at_epoch, in_natural_order, present, refuse_repeats, rightness
-from .resampling import DRAWS, Interval, bootstrap, percentile_interval
+from .resampling import DRAWS, Interval, bootstrap, centred_interval, percentile_interval
 
 Target = Literal["top label", "class", "binary"]
 
@@ -224,8 +224,8 @@ class ForecastQuestion(Question):
             label = in_natural_order(frame["label"].dropna().unique())[-1]
         return replace(self, class_label=label, model=kept["model"], version=kept["version"])
 
-    def chosen(self, store: RunStore, *, most: int = MOST_SERIES) -> Chosen:
-        """Give the series asked for; the question is resolved.
+    def chosen(self, store: RunStore, *, most: int = MOST_SERIES, any_score: bool = False) -> Chosen:
+        """Give the series asked for; the question is resolved. `any_score` allows forecasts outside [0, 1].
 
         Raises
         ------
@@ -254,7 +254,8 @@ class ForecastQuestion(Question):
             notes.append(f"{counted(lost, 'row')} left out: no confidence, or not known to be right or wrong.")
         if not known.any():
             raise TooLittleData(needs="rows with a confidence that are known to be right or wrong", found="0")
-        refuse_out_of_range(f[known])
+        if not any_score:
+            refuse_out_of_range(f[known])
         frame, f, y = frame[known], f[known], y[known]
         apart = [self.by] if self.by else present(frame, ("model", "version"))
         key = present(frame, dict.fromkeys((*apart, "model", "version", "task", "item", "sample")))
@@ -590,9 +591,9 @@ def named(chosen: Chosen, number: int, name: str) -> str:
     return name if len(chosen.series) == 1 else f"{chosen.series[number].name}/{name}"
 
 
-def estimate_of(value: float, draws: np.ndarray, level: float, unit: str = "") -> Estimate:
-    """Give an estimate with the percentile interval of its draws."""
-    interval: Interval = percentile_interval(draws, level)
+def estimate_of(value: float, draws: np.ndarray, level: float, unit: str = "", centred: bool = False) -> Estimate:
+    """Give an estimate with the percentile interval of its draws; `centred` where a resample raises it."""
+    interval: Interval = centred_interval(value, draws, level) if centred else percentile_interval(draws, level)
     why = "" if math.isfinite(float(interval.low)) else "no resample has a value"
     return Estimate(float(value), float(interval.low), float(interval.high), level, unit, why)
 
@@ -606,6 +607,6 @@ def unit_note(chosen: Chosen, asked: ForecastQuestion, draws: int = 0) -> str:
         )
     sizes = ", ".join(f"{one.sample.n:,}" for one in chosen.series[:6]) + (" ..." if len(chosen.series) > 6 else "")
     return (
-        f"Unit: the {chosen.unit}; n = {sizes} rows. Intervals: {100 * asked.level:g} % percentile bootstrap, "
-        f"{draws or asked.draws} draws, seed {asked.seed}{paired}."
+        f"Unit: the {chosen.unit}; n = {sizes} rows. Intervals: {100 * asked.level:g} % bootstrap, "
+        f"{draws or asked.draws} draws, seed {asked.seed}, percentiles (errors: round the value){paired}."
     )

@@ -21,6 +21,7 @@ _BUILTIN = {
     "ttt.performance-profile": "curves.performance_profile",
     "curve.extrapolate": "curves.extrapolate",
     "curve.efficiency": "curves.efficiency",
+    "curve.plateau": "curves.plateau",
     "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",

@@ -236,3 +236,21 @@ def percentile_interval(draws: np.ndarray, level: float = 0.95) -> Interval:
         if columns.any():
             ends[:, columns] = quantile(draws[:, columns], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(ends[0], ends[1])
+
+
+def centred_interval(value: float, draws: np.ndarray, level: float = 0.95, least: float = 0.0) -> Interval:
+    """Give the interval of a statistic that a resample raises: the spread of the draws round the value, not below `least`.
+
+    Errors that are sums of absolute or squared gaps are biased upwards by chance; a resample adds that bias a second time,
+    so that their percentile interval may lie above the value itself.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (draws,)
+        NaN are left out.
+    """
+    known = draws[np.isfinite(draws)]
+    if not len(known):
+        return Interval(math.nan, math.nan)
+    low, high = percentile_interval(np.maximum(known - known.mean() + value, least), level)
+    return Interval(float(low), float(high))

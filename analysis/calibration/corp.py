@@ -122,9 +122,8 @@ class CorpQuestion(ForecastQuestion):
             row: dict[str, object] = {"series": one.name, "n": one.sample.n}
             estimates[named(chosen, number, "n")] = Estimate(one.sample.n, unit="rows", why_no_interval="a count")
             for place, part in enumerate(_PARTS):
-                # A resample has ties, which let the fit follow outcomes closer; its spread is put round the value.
-                centred = draws[number][:, place] - draws[number][:, place].mean() + value[place]
-                found = estimate_of(value[place], np.clip(centred, 0, None), asked.level)
+                # A resample has ties, which let the fit follow outcomes closer.
+                found = estimate_of(value[place], draws[number][:, place], asked.level, centred=True)
                 row |= {part: found.value, f"{part}_low": found.low, f"{part}_high": found.high}
                 estimates[named(chosen, number, part)] = found
             row |= {"null_miscalibration": float(null.mean()), "p_miscalibration": p}

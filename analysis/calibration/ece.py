@@ -43,7 +43,7 @@ from ..forecast_rows import (
     unit_note,
     value_of,
 )
-from ..resampling import p_of_draws, percentile_interval
+from ..resampling import centred_interval, p_of_draws, percentile_interval
 from ..score_marks import interval_rows
 
 _FLOOR_DRAWS = 1000
@@ -105,10 +105,10 @@ class EceQuestion(ForecastQuestion):
             unit_note(chosen, asked),
             f"Bins: {asked.bins}, {'(a, b]' if asked.closed == 'right' else '[a, b)'}; edges are kept in resamples. "
             "debiased_l2: blocks of equal counts, edges half-way between.",
-            "Plug-in errors are biased upwards, and so are their intervals: compare them with the floor, the mean error of "
+            "Plug-in errors are biased upwards: compare them with the floor, the mean error of "
             f"outcomes redrawn from the confidences ({_FLOOR_DRAWS} draws, rows independent).",
-            "Debiased and class-wise errors: the spread of the resamples round the value, whose bias a resample would "
-            "double; debiased errors below 0 are shown as 0.",
+            "Intervals of errors: the spread of the resamples round the value, as a resample adds its bias once more; "
+            "debiased errors below 0 are shown as 0.",
         ]
         plugin = partial(top_errors, binning=binning)
         draws = drawn(chosen, plugin, asked, engine=engine, progress=progress)
@@ -162,11 +162,13 @@ def _top_rows(
         found[name] = _with_floor(value[place], draws[:, place], null[:, place], asked.level)
     equal_width = bin_sums(sample, binning.places(sample.f, "width"), sample.weight)
     unbiased = debiased_l1(equal_width, _FLOOR_DRAWS, asked.seed)
-    centred = np.clip(unbiased + draws[:, 0] - draws[:, 0].mean(), 0, None)
-    found["debiased_l1"] = _plain(max(0.0, unbiased), centred, asked.level)
+    low, high = centred_interval(unbiased, draws[:, 0], asked.level)
+    found["debiased_l1"] = {"value": max(0.0, unbiased), "low": float(low), "high": float(high)}
     squares = np.clip(value[5] + draws[:, 5] - draws[:, 5].mean(), 0, None)
     found["debiased_l2"] = _plain(float(np.sqrt(max(0.0, value[5]))), np.sqrt(squares), asked.level)
-    found["sweep"] = _plain(sweep(sample, sample.weight)[0], swept[:, 0], asked.level)
+    error = sweep(sample, sample.weight)[0]
+    low, high = centred_interval(error, swept[:, 0], asked.level)
+    found["sweep"] = {"value": error, "low": float(low), "high": float(high)}
     found["signed"] = _plain(value[6], draws[:, 6], asked.level)
     return found, draws[:, 0]
 
@@ -174,9 +176,10 @@ def _top_rows(
 def _with_floor(value: float, draws: np.ndarray, null: np.ndarray, level: float) -> dict[str, float]:
     floor = percentile_interval(null, level)
     p = p_of_draws(int(np.count_nonzero(null >= value)), len(null))
+    low, high = centred_interval(value, draws, level)
     return {
-        **_plain(value, draws, level), "floor": float(null.mean()), "floor_low": float(floor.low),
-        "floor_high": float(floor.high), "p_calibrated": p,
+        "value": float(value), "low": float(low), "high": float(high), "floor": float(null.mean()),
+        "floor_low": float(floor.low), "floor_high": float(floor.high), "p_calibrated": p,
     }  # fmt: skip
 
 

@@ -185,7 +185,7 @@ class RecalibrateQuestion(ForecastQuestion):
         notes = [
             f"Maps: {fitted_on}; no row is shown that its map was fitted on"
             + (f"; rows of one {chosen.unit} share a fold." if fold is not None else "."),
-            f"Unit: the {chosen.unit}; n = {shown.sample.n:,} rows shown. Intervals: {100 * asked.level:g} % percentile "
+            f"Unit: the {chosen.unit}; n = {shown.sample.n:,} rows shown. Intervals: {100 * asked.level:g} % "
             f"bootstrap, {how}, seed {asked.seed}; changes are paired.",
             "The curves against temperature are in-sample: min_ece_over_temperature is what no temperature removes.",
             "ECE is biased upwards: its mean for a calibrated model stands in the table as floor.",
@@ -308,7 +308,7 @@ def _measures(
         for place, name in enumerate(_MEASURES):
             if math.isnan(value[place]):
                 continue
-            found = estimate_of(value[place], draws[number][:, place], level)
+            found = estimate_of(value[place], draws[number][:, place], level, centred=name == "ece")
             change = percentile_interval(draws[number][:, place] - draws[0][:, place], level)
             rows.append(
                 {

@@ -21,7 +21,7 @@ from ...models.store import RunStore
 from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats
 from ..forecast_rows import forecasts_of
 from ..forecasts import Binned, IsotonicFit, SmoothFit, bins_of, fit_isotonic, fit_smooth, mass_edges, width_edges
-from ..resampling import DRAWS, bootstrap, p_of_draws, percentile_interval, wilson
+from ..resampling import DRAWS, bootstrap, centred_interval, p_of_draws, percentile_interval, wilson
 
 _CELLS = 1024
 _FEW = 10
@@ -171,7 +171,7 @@ class ReliabilityQuestion(Question):
         shown = tuple(curves[1:] or curves)
         level = f"{100 * asked.level:g} %"
         notes = [
-            f"Unit: the {unit}; n = {len(frame):,} rows. ECE, MCE, Brier, accuracy: {level} percentile bootstrap, "
+            f"Unit: the {unit}; n = {len(frame):,} rows. {level} percentile bootstrap, of ECE and MCE round the value, "
             f"{asked.draws} draws, seed {asked.seed}; forecasts of a bin within 1/{_CELLS} of one another are drawn as one.",
             f"Bins of equal {asked.binning}, {'(a, b]' if asked.closed == 'right' else '[a, b)'}; rates: Wilson intervals.",
             "The binned error is biased upwards: ece_floor is the mean error of a calibrated model with these confidences.",
@@ -241,7 +241,9 @@ def _curve(
     isotonic = fit_isotonic(f, y)
     estimates = {"n": Estimate(len(f), unit="rows", why_no_interval="a count")}
     for number, label in enumerate(STATISTICS):
-        low, high = percentile_interval(drawn[:, number], asked.level)
+        own, value = drawn[:, number], float(values[number])
+        raised = label in ("ece", "ece_mass", "mce")
+        low, high = centred_interval(value, own, asked.level) if raised else percentile_interval(own, asked.level)
         estimates[label] = Estimate(float(values[number]), float(low), float(high), asked.level)
     ece = float(binned[chosen].ece())
     floor = null.ece()

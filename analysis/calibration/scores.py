@@ -79,10 +79,9 @@ class ScoresQuestion(ForecastQuestion):
         for number, one in enumerate(chosen.series):
             estimates[named(chosen, number, "n")] = Estimate(one.sample.n, unit="rows", why_no_interval="a count")
             for place, name in enumerate(names):
-                # A resample adds to these parts what chance adds; its spread is put round the value.
-                column = draws[number][:, place]
-                column = column - column.mean() + values[number][place] if name in _PARTS[:2] else column
-                found = estimate_of(values[number][place], column, asked.level, "nats" if "nll" in name else "")
+                unit = "nats" if "nll" in name else ""
+                raised = name in _PARTS[:2]
+                found = estimate_of(values[number][place], draws[number][:, place], asked.level, unit, centred=raised)
                 estimates[named(chosen, number, name)] = found
                 rows.append(
                     {"series": one.name, "score": name, "value": found.value, "low": found.low, "high": found.high}

@@ -68,7 +68,7 @@ class SmeceQuestion(ForecastQuestion):
         estimates: dict[str, Estimate] = {}
         for number, (one, fit) in enumerate(zip(chosen.series, fits, strict=True)):
             null = null_draws(one.sample, _nulls, asked, _FLOOR_DRAWS)
-            found = estimate_of(fit.error, draws[number], asked.level)
+            found = estimate_of(fit.error, draws[number], asked.level, centred=True)
             band = percentile_interval(null, asked.level)
             p = p_of_draws(int(np.count_nonzero(null >= fit.error)), len(null))
             floor = Estimate(float(null.mean()), float(band.low), float(band.high), asked.level)
