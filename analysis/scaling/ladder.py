@@ -537,7 +537,8 @@ def _notes(ladders: list[TaskLadder], asked: LadderQuestion) -> list[str]:
         f"Step 1: law of N and D by Huber's loss of log residuals (sum, delta 0.001) on the mean of the last "
         f"{asked.average} checkpoints; step 2: sigmoid by least squares on checkpoints smoothed over {asked.average}, the "
         f"first {100 * asked.skip:g} % left out, through ({asked.maximum:g} at loss 0); unit: the run, n = {fitted}; "
-        f"intervals: {100 * asked.level:g} %, bootstrap over runs, both steps refitted, {asked.draws} draws, seed {asked.seed}.",
+        f"intervals: {100 * asked.level:g} %, bootstrap over runs, both steps refitted, {asked.draws} draws, "
+        f"seed {asked.seed}.",
         "Tasks from the steadiest to the noisiest over the last ten checkpoints of the largest fitted run.",
     ]
     for ladder in ladders:
@@ -625,8 +626,8 @@ def figure(question: LadderQuestion, result: Ladder) -> FigureSpec:
         one.append(Rule(key="target D", axis="x", at=question.target_tokens, option="target_tokens"))
     residuals: list[Mark] = [Rule(key="zero", axis="y", at=0.0)]
     for number, size in enumerate(sizes):
-        mask = size == ladder.first.N
-        if mask.any():
+        of_size = np.isclose(ladder.first.N, size)
+        if of_size.any():
             residuals.append(
                 Points(key=f"residuals {size:g}", x=ladder.first.D[of_size], y=100 * ladder.first.residuals[of_size],
                        hue=f"c{number}", size=5.0, origin=Keys("run", tuple(run.run for run in fitted if run.params == size)))
