@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, islice, permutations
-from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from ...models.engine import LOCAL, Engine
-from ...models.errors import AnalysisError, TooLittleData
-from ...models.figure import Axis, Bars, Cells, Clauses, FigureSpec, Panel, Rule
+from ...models.figure import Axis, Bars, Cells, Clauses, FigureSpec, Keys, Panel, Points, Rule
 from ...models.progress import Progress, quiet
-from ...models.question import Analysis, Need, Question, option
-from ...models.result import Estimate, Result, counted, significant
+from ...models.question import Analysis, option
+from ...models.result import Estimate, Result, significant
 from ...models.selection import Clause, is_in
 from ...models.store import RunStore
-from ..answers import at_epoch, clause_of_items, in_natural_order, present, refuse_repeats, rightness, unanswered
+from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units, unit_sums
+from ..answers import clause_of_items
 from ..resampling import DRAWS, bootstrap, holm, mcnemar_exact, percentile_interval, wilson
 
 CELLS = ("both_right", "negative_flips", "positive_flips", "both_wrong")
-_MOST_PAIRS = 1000
 _MOST_GROUPS = 30
 """Groups with the most items that the figure shows; the table has all."""
 
@@ -45,6 +41,10 @@ class FlipTable(Result):
         Column of the groups; empty where there are none.
     level : float
         Coverage of the intervals.
+    graded : ndarray, shape (items, 2), or None
+        Scores of old and new, where they are in between right and wrong.
+    keys : tuple of str
+        Items of `graded`.
     """
 
     old: str
@@ -53,6 +53,8 @@ class FlipTable(Result):
     items: dict[str, Clause]
     group: str
     level: float
+    graded: np.ndarray | None
+    keys: tuple[str, ...]
 
     def summary(self) -> str:
         """Give the answer in one sentence."""
@@ -72,69 +74,22 @@ def _percent(estimate: Estimate) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipsQuestion(Question):
+class FlipsQuestion(PairQuestion):
     """What did the update break that used to work?"""
 
-    needs: ClassVar = (Need("predictions", ("correct|prediction",)),)
-
-    old: str = option("", help="what worked before", choices="predictions.version|predictions.model")
-    new: str = option("", help="what replaces it", choices="predictions.version|predictions.model")
-    by: str = option(
-        "", help="column that holds old and new; version or model if empty", choices="columns of predictions"
-    )
-    model: str = option("", help="only this model, where its versions are compared", choices="predictions.model")
-    task: str = option("", help="only this task", choices="predictions.task")
-    epoch: float | None = option(
-        None, help="only this epoch; the last one of each if none", unit="epochs", advanced=True
-    )
     group: str = option("", help="column to split the flips by", choices="columns of predictions")
     cluster: str = option(
         "", help="column of items that belong together and are resampled whole", choices="columns of predictions"
     )
-    unanswered: Literal["wrong", "dropped", "guess"] = option(
-        "wrong", help="what no answer counts as; guess is worth 1 / number of options"
-    )
-    right_from: float = option(
-        0.5, help="least score that is right, where 'correct' is a score", low=0.0, high=1.0, advanced=True
-    )
-    level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
     draws: int = option(DRAWS, help="resamples of the bootstrap", low=100, high=100_000, advanced=True)
     seed: int = option(0, help="seed of the bootstrap", low=0, advanced=True)
-
-    def resolved(self, store: RunStore) -> Self:
-        """Fill in what is compared: the last two versions that share items, or else two models.
-
-        Versions are those of the model that has most of them.
-        """
-        if not store.has_rows("predictions"):
-            return self
-        frame = store.rows("predictions")
-        model = self.model
-        for by in [self.by] if self.by in frame.columns else present(frame, ("version", "model")):
-            kept = frame
-            if by != "model" and present(frame, ["model"]):
-                model = model or str(frame.groupby("model", sort=False)[by].nunique().idxmax())
-                kept = frame[frame["model"] == model]
-            values = [str(value) for value in kept[by].dropna().unique()]
-            # Versions are tried from the newest back, models in the order they come in; a column may have very many
-            # values.
-            pairs: Iterable[tuple[str, str]] = combinations(values, 2)
-            if by != "model":
-                pairs = ((old, new) for new, old in combinations(in_natural_order(values)[::-1], 2))
-            if self.old or self.new:
-                pairs = (p for p in permutations(values, 2) if self.old in ("", p[0]) and self.new in ("", p[1]))
-            tried = list(islice(pairs, _MOST_PAIRS))
-            if tried:
-                items = {str(value): set(part) for value, part in kept.groupby(by)["item"]}
-                old, new = next((pair for pair in tried if not items[pair[0]].isdisjoint(items[pair[1]])), tried[0])
-                return replace(self, by=by, old=old, new=new, model=model if by != "model" else self.model)
-        return self
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> FlipTable:
         """Join old and new on their items and count."""
         asked = self.resolved(store)
-        joined, notes = _joined(store, asked)
-        sums = _contributions(joined)
+        sheet = answer_sheet(store, asked, (asked.old, asked.new), about=(asked.group, asked.cluster))
+        joined = _joined(sheet)
+        sums = _contributions(sheet)
         totals = dict(zip(SUMS, sums.sum(axis=0).tolist(), strict=True))
         is_counted = asked.unanswered != "guess"
         units, sizes, unit_note = _units(joined, sums, asked)
@@ -149,94 +104,32 @@ class FlipsQuestion(Question):
             items={name: clause_of_items(joined[joined["cell"] == name], joined) for name in CELLS},
             group=asked.group,
             level=asked.level,
-            estimates=_estimates(totals, drawn, asked, exact=is_counted and not asked.cluster, tested=is_counted),
+            graded=sheet.score if sheet.is_graded else None,
+            keys=tuple(sheet.items["item"].astype(str)) if sheet.is_graded else (),
+            estimates=_estimates(totals, drawn, asked, exact=is_counted and not asked.cluster, tested=is_counted)
+            | _graded(sheet, asked, engine, progress),
             tables={"groups": groups, "items": _flipped(joined, asked)},
-            notes=(unit_note, *notes, *_definitions(asked, len(groups))),
+            notes=(unit_note, *sheet.notes, *_definitions(asked, len(groups)), *([_GRADED] if sheet.is_graded else [])),
         )
 
 
-def _joined(store: RunStore, asked: FlipsQuestion) -> tuple[pd.DataFrame, list[str]]:
-    """Give one row an item with what old and new answered, and what was left out."""
-    if not (asked.by and asked.old and asked.new):
-        raise TooLittleData(
-            needs="predictions of two versions or models on the same items",
-            found="one",
-            remedy="Open the other one too, or choose the column that tells them apart (by).",
-        )
-    frame = store.rows("predictions")
-    for column in (asked.by, asked.group, asked.cluster):
-        if column and column not in frame.columns:
-            raise AnalysisError(f"The predictions have no column called {column!r}.")
-    for column, value in (("model", asked.model), ("task", asked.task)):
-        if value and column in frame.columns:
-            frame = frame[frame[column] == value]
-    if asked.by != "epoch":
-        frame = at_epoch(frame, asked.epoch)
-    key = present(frame, [name for name in ("model", "version", "task", "item", "sample") if name != asked.by])
-    frame = frame.assign(
-        right=rightness(frame, asked.unanswered, asked.right_from),
-        blank=unanswered(frame),
-        **{name: frame[name].astype(object).where(frame[name].notna(), "") for name in key},
-    )
-    sides = []
-    for value in (asked.old, asked.new):
-        side = frame[frame[asked.by].astype(str) == value]
-        if side.empty:
-            raise AnalysisError(f"No prediction has {asked.by} {value!r}.")
-        refuse_repeats(side, key, value)
-        sides.append(side)
-    notes = []
-    joined = sides[0].merge(sides[1], on=key, suffixes=("_old", "_new"))
-    for column in present(frame, (asked.group, asked.cluster, "label", "prediction", "confidence")):
-        if column in key:
-            continue
-        if column in ("prediction", "confidence"):
-            continue
-        # What describes the item is the same on both sides; where one side lacks it, the other has it.
-        old, new = joined[f"{column}_old"], joined[f"{column}_new"]
-        joined[column] = old.where(old.notna(), new)
-        if column == "label":
-            differ = (old != new) & old.notna() & new.notna()
-            if differ.any():
-                joined = joined[~differ]
-                notes.append(f"{counted(int(differ.sum()), 'item')} left out: the label differs between old and new.")
-    unmatched = [len(side) - len(joined) for side in sides]
-    if any(unmatched):
-        share = max(lost / len(side) for lost, side in zip(unmatched, sides, strict=True))
-        loud = "Attention: " if share > 0.05 else ""
-        notes.append(
-            f"{loud}{unmatched[0]:,} items only in {asked.old} and {unmatched[1]:,} only in {asked.new} left out."
-        )
-    undecided = joined["right_old"].isna() | joined["right_new"].isna()
-    if undecided.any():
-        notes.append(f"{counted(int(undecided.sum()), 'item')} left out: no answer, or not known to be right or wrong.")
-        joined = joined[~undecided]
-    if not len(joined):
-        raise TooLittleData(needs="items answered by both", found="0", remedy="Do the item keys of both agree?")
-    blanks = int(joined["blank_old"].sum()), int(joined["blank_new"].sum())
-    if any(blanks):
-        notes.append(f"No answer: {blanks[0]:,} of old, {blanks[1]:,} of new; counted as {asked.unanswered}.")
-    pooled = [name for name in ("model", "version", "task") if name in key and joined[name].nunique() > 1]
-    if pooled:
-        notes.append("Pooled over " + ", ".join(counted(joined[name].nunique(), name) for name in pooled) + ".")
-    old_right, new_right = joined["right_old"] > 0.5, joined["right_new"] > 0.5
+def _joined(sheet: Sheet) -> pd.DataFrame:
+    """Give one row an item with what old and new answered, and its cell of the table."""
+    joined = sheet.listed(np.ones(len(sheet), dtype=bool), (0, 1), ("old", "new"))
+    old_right, new_right = sheet.right[:, 0] > 0.5, sheet.right[:, 1] > 0.5
     cell = np.select([old_right & new_right, old_right, new_right], CELLS[:3], CELLS[3])
-    return joined.assign(cell=cell).reset_index(drop=True), notes
+    return joined.assign(cell=cell)
 
 
 SUMS = (*CELLS, "changed", "changed_and_new_wrong")
 
 
-def _contributions(joined: pd.DataFrame) -> np.ndarray:
+def _contributions(sheet: Sheet) -> np.ndarray:
     """Give what each item adds to the sums, shape (items, 6); a guess adds its chances."""
-    old, new = joined["right_old"].to_numpy(float), joined["right_new"].to_numpy(float)
-    if "prediction_old" in joined.columns:
-        answers = (
-            joined[f"prediction_{side}"].astype(object).where(~joined[f"blank_{side}"], "") for side in ("old", "new")
-        )
-        changed = np.asarray(next(answers) != next(answers), dtype=float)
-    else:
-        changed = np.full(len(joined), np.nan)
+    old, new = sheet.right.T
+    changed = np.full(len(sheet), np.nan)
+    if sheet.answers is not None:
+        changed = (sheet.answers[:, 0] != sheet.answers[:, 1]).astype(float)
     cells = (old * new, old * (1 - new), (1 - old) * new, (1 - old) * (1 - new))
     return np.stack([*cells, changed, changed * (1 - new)], axis=1)
 
@@ -312,6 +205,57 @@ def _estimates(
     p = mcnemar_exact(round(negative), round(positive)) if tested else math.nan
     why = "an exact p-value" if tested else "no exact test of guessed credits"
     return estimates | {"mcnemar_p": Estimate(p, why_no_interval=why)}
+
+
+_GRADED = (
+    "Scores in between: nfr_continuous counts every item whose score falls, pfr_continuous every one that rises; "
+    "mean_regression and mean_gain say by how much, on those items alone."
+)
+
+
+def _graded(sheet: Sheet, asked: FlipsQuestion, engine: Engine, progress: Progress) -> dict[str, Estimate]:
+    """Give flips of scores in between: how many fall and rise, and by how much; none where all are right or wrong."""
+    if not sheet.is_graded:
+        return {}
+    change = sheet.score[:, 1] - sheet.score[:, 0]
+    parts = (
+        change < 0,
+        change > 0,
+        np.maximum(-change, 0),
+        np.maximum(change, 0),
+        (sheet.right[:, 0] > 0.5) & (sheet.right[:, 1] <= 0.5),
+    )
+    values = np.stack([*parts, np.ones(len(sheet))], axis=1).astype(float)
+    units, number, _ = cluster_units(sheet, asked.cluster)
+    sums = unit_sums(values, units, number)
+    seen = _graded_rates(sums, np.ones((1, number)))[0]
+    statistic = partial(_graded_rates, sums)
+    drawn = bootstrap(statistic, number, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress)
+    low, high = (np.asarray(end) for end in percentile_interval(drawn, asked.level))
+    names = (
+        "nfr_continuous",
+        "pfr_continuous",
+        "mean_regression",
+        "mean_gain",
+        "mean_difference",
+        "extra_nfr_continuous",
+    )
+    whys = ("", "", "no score falls", "no score rises", "", "")
+    return {
+        name: Estimate(
+            float(seen[at]), float(low[at]), float(high[at]), asked.level, "of the score" if "mean" in name else "of items",
+            whys[at] if math.isnan(seen[at]) else "",
+        )
+        for at, name in enumerate(names)
+    }  # fmt: skip
+
+
+def _graded_rates(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    falls, rises, lost, gained, broke, n = np.moveaxis(counts @ sums, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack(
+            [falls / n, rises / n, lost / falls, gained / rises, (gained - lost) / n, (falls - broke) / n], axis=-1
+        )
 
 
 def _by_group(joined: pd.DataFrame, sums: np.ndarray, asked: FlipsQuestion) -> pd.DataFrame:
@@ -409,14 +353,41 @@ def figure(question: FlipsQuestion, result: FlipTable) -> FigureSpec:
         marks=(*bars, Rule(key="zero", axis="x", at=0.0, hue="line", dash="solid")),
         title="Flips by " + result.group if result.group else "Flips",
     )
+    panels = (table, panel) if result.graded is None else (table, panel, _scatter(result, result.graded))
     cut = f", the {_MOST_GROUPS} largest groups" if len(result.tables["groups"]) > _MOST_GROUPS else ""
     level = f"{100 * result.level:g} % Wilson intervals"
     return FigureSpec(
         title=f"{result.old} → {result.new}",
         subtitle=f"{n:,.0f} items answered by both, {level}{cut}",
-        panels=(table, panel),
+        panels=panels,
         columns=2,
         caption=f"{result.summary()} Bars: {level} over items. {result.notes[0]}",
+    )
+
+
+def _scatter(result: FlipTable, graded: np.ndarray) -> Panel:
+    """Draw the new score of each item against its old one."""
+    marks: list[Points | Rule] = [Rule(key="same", axis="diagonal", hue="muted")]
+    for key, inside, hue, label in (
+        ("falls", graded[:, 1] < graded[:, 0], "bad", "falls"),
+        ("rises", graded[:, 1] > graded[:, 0], "good", "rises"),
+        ("stays", graded[:, 1] == graded[:, 0], "muted", "stays"),
+    ):
+        at = np.flatnonzero(inside)
+        if len(at):
+            marks.append(
+                Points(
+                    key=key, x=graded[at, 0], y=graded[at, 1], hue=hue, label=label, size=4.0, opacity=0.6,
+                    origin=Keys("item", tuple(result.keys[i] for i in at.tolist())),
+                )
+            )  # fmt: skip
+    return Panel(
+        key="scores",
+        x=Axis(label=f"score of {result.old}", low=0.0, high=1.0),
+        y=Axis(label=f"score of {result.new}", low=0.0, high=1.0),
+        marks=tuple(marks),
+        title="Scores",
+        square=True,
     )
 
 
@@ -437,11 +408,12 @@ ANALYSIS = Analysis(
         "McNemar (1947); Wilson (1927)",
     ),
     definition="""\
-On items both answered: NFR = share right before and wrong now; PFR the reverse; accuracy changes by PFR − NFR. NFR_mc =
-share wrong now whose answer changed; churn = share whose answer changed = NFR_mc + PFR. BTC = P(new right | old right)
-= 1 − NFR / accuracy_old; BEC = P(old wrong | new wrong); NFI = negative flips / new errors; relative NFR = NFR /
-(accuracy_old · error_new), 1 under independence.
+On items both answered: NFR = share right before and wrong now; PFR the reverse; accuracy changes by PFR − NFR. NFR_mc
+= share wrong now whose answer changed; churn = share whose answer changed = NFR_mc + PFR. BTC = P(new right | old
+right) = 1 − NFR / accuracy_old; BEC = P(old wrong | new wrong); NFI = negative flips / new errors; relative NFR = NFR
+/ (accuracy_old · error_new), 1 under independence. Scores in between, D = new − old: NFR_c = share with D < 0, PFR_c
+with D > 0, mean gain = ΣD⁺ / (n · PFR_c), mean regression = ΣD⁻ / (n · NFR_c), extra NFR_c = NFR_c − NFR.
 
-Unit: the item, or the cluster. Trap: part of the NFR is sampling noise; compare with the NFR between two repeats of one
-model. """,
+Unit: the item, or the cluster. Trap: part of the NFR is sampling noise; compare with the NFR between two repeats of
+one model. """,
 )

@@ -105,7 +105,7 @@ def test_that_no_answer_is_wrong_or_dropped_or_worth_a_guess_as_asked() -> None:
     frame = answers(["a", None, "a"], ["a", "a", None], n_options=[4, 4, 4])
     wrong = asked(frame)
     assert wrong.estimates["accuracy_old"].value == pytest.approx(2 / 3)
-    assert any("No answer: 1 of old, 1 of new; counted as wrong" in note for note in wrong.notes)
+    assert any("No answer: 1 of v1, 1 of v2; counted as wrong" in note for note in wrong.notes)
     assert values(asked(frame, unanswered="dropped"))["n"] == 1
     guessed = asked(frame, unanswered="guess")
     assert guessed.estimates["accuracy_old"].value == pytest.approx(2.25 / 3)
@@ -136,7 +136,7 @@ def test_that_an_item_answered_twice_stops_and_is_named() -> None:
 
 
 def test_that_one_version_alone_is_too_little() -> None:
-    with pytest.raises(TooLittleData, match="two versions or models"):
+    with pytest.raises(TooLittleData, match="two or more versions or models"):
         asked(answers(["a"], ["a"]).iloc[:1])
 
 
@@ -145,6 +145,26 @@ def test_that_scores_in_between_are_right_from_a_threshold_on() -> None:
     assert asked(frame).counts["negative_flips"] == 1
     assert asked(frame, right_from=0.7).counts["both_wrong"] == 1
     assert asked(frame).to_json()["estimates"]["churn"]["value"] is None
+
+
+def test_that_scores_in_between_fall_and_rise_by_how_much() -> None:
+    old, new = [0.9, 0.6, 0.2, 0.5, 0.7], [0.4, 0.5, 0.6, 0.5, 0.9]
+    items = [str(i) for i in range(5)]
+    sides = [pd.DataFrame({"version": v, "item": items, "correct": s}) for v, s in (("v1", old), ("v2", new))]
+    question = FlipsQuestion(draws=200)
+    result = question.answer(store_of(pd.concat(sides)))
+    found = values(result)
+    assert (found["nfr_continuous"], found["pfr_continuous"]) == (0.4, 0.4)
+    assert found["mean_regression"] == pytest.approx((0.5 + 0.1) / 2)
+    assert found["mean_gain"] == pytest.approx((0.4 + 0.2) / 2)
+    assert found["mean_difference"] == pytest.approx(
+        found["mean_gain"] * found["pfr_continuous"] - found["mean_regression"] * found["nfr_continuous"]
+    )
+    assert found["nfr"] == 0.2
+    assert found["extra_nfr_continuous"] == pytest.approx(0.2)
+    panel = figure(question, result).panels[-1]
+    falls = next(mark for mark in panel.marks if mark.key == "falls")
+    assert to_json(falls.origin)["values"] == ["0", "1"]
 
 
 def test_that_clusters_are_resampled_whole() -> None:
