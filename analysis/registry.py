@@ -36,6 +36,7 @@ _BUILTIN = {
     "rank.decision-accuracy": "ranking.decision_accuracy",
     "rank.significance": "ranking.significance",
     "rank.perturbation": "ranking.perturbation",
+    "rank.base-instruct": "ranking.base_instruct",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
     "noise.seed-variance": "ranking.seed_variance",
@@ -62,11 +63,17 @@ _BUILTIN = {
     "calibration.recalibrate": "calibration.recalibrate",
     "calibration.plane": "calibration.plane",
     "calibration.elicited": "calibration.elicited",
+    "calibration.ks": "calibration.cumulative",
+    "calibration.groups": "calibration.group_calibration",
     "selective.risk-coverage": "calibration.risk_coverage",
     "selective.error-detection": "calibration.error_detection",
     "labelfree.atc": "calibration.atc",
+    "dynamics.data-map": "items.data_map",
+    "dynamics.aum": "items.aum",
+    "labels.confident-joint": "items.confident_joint",
     "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
+    "groups.accuracy-curve": "robustness.accuracy_curve",
 }
 """Module of each of our analyses, by id."""
 

@@ -46,10 +46,11 @@ def interval_rows(
     known = np.isfinite(low) & np.isfinite(high)
     marks: list[Mark] = []
     if known.any():
+        width = min(0.16, 0.03 * len(at) + 0.01)  # a bar of one row alone would be a block
         start, end = np.where(known, low, value), np.where(known, high, value)
         marks.append(
             Bars(
-                key=f"{key}/interval", at=at, height=end, base=start, width=0.16, horizontal=True, hue=hue, opacity=0.45,
+                key=f"{key}/interval", at=at, height=end, base=start, width=width, horizontal=True, hue=hue, opacity=0.45,
                 origin=origin, notes=notes,
             )
         )  # fmt: skip
@@ -90,7 +91,7 @@ def bump_panel(
     end = len(places) - 1.0
     known = np.isfinite(low[:, -1]) & np.isfinite(ranks[:, -1])
     bars = int(np.count_nonzero(known))
-    strip = 0.04 * len(places) * min(max(bars / 4, 1), 4) if bars else 0.0
+    strip = 0.04 * max(len(places), 5) * min(max(bars / 4, 1), 4) if bars else 0.0
     marks: list[Mark] = []
     for number, (name, origin) in enumerate(zip(names, origins, strict=True)):
         hue = f"c{number}"

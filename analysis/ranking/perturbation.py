@@ -128,6 +128,9 @@ class PerturbationQuestion(Question):
         scores = chosen_scores(store, apart=(asked.over,), task=asked.task, metric=asked.metric, better=asked.better)
         frame = scores.frame.assign(**{asked.over: scores.frame[asked.over].map(_plainly)})
         grid = grid_of(frame, "model", asked.over)
+        if pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype):
+            in_order = sorted(range(len(grid.columns)), key=lambda i: float(grid.columns[i]))
+            grid = grid.keeping(np.ones(len(grid.rows), dtype=bool), np.array(in_order))
         first = 0
         if asked.reference:
             if asked.reference not in grid.columns:
