@@ -410,9 +410,12 @@ def _joined(
         notes.append("Pooled over " + ", ".join(counted(items[name].nunique(), name) for name in pooled) + ".")
     answers: np.ndarray | None = None
     texts = np.empty(0, dtype=object)
-    if "prediction" in frame.columns and frame["prediction"].notna().any():
+    if "prediction" in frame.columns and (blank.any() or frame["prediction"].notna().any()):
         numbers, found = pd.factorize(frame["prediction"])
-        answers = _spread(np.where(blank, -1, numbers), place, shape, -1)[kept]
+        spread = _spread(np.where(blank, -1, numbers), place, shape, -1)
+        # Where one version did not record its answers, they cannot be compared.
+        if ((spread >= 0) | blanks).any(axis=0).all():
+            answers = spread[kept]
         texts = np.asarray(found, dtype=object)
     return Sheet(
         by=asked.by,

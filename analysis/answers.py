@@ -16,10 +16,21 @@ Unanswered = Literal["wrong", "dropped", "guess"]
 
 
 def unanswered(frame: pd.DataFrame) -> np.ndarray:
-    """Give, for every row, whether no answer was given; False everywhere where answers were not recorded."""
+    """Give, for every row, whether no answer was given; False where answers were not recorded.
+
+    A source that says which answers are right, but gives not one answer, did not record them.
+    """
     if "prediction" not in frame.columns:
         return np.zeros(len(frame), dtype=bool)
-    return np.asarray(frame["prediction"].isna() | (frame["prediction"] == ""), dtype=bool)
+    blank = np.asarray(frame["prediction"].isna() | (frame["prediction"] == ""), dtype=bool)
+    if "correct" not in frame.columns or not blank.any():
+        return blank
+    known = frame["correct"].notna().to_numpy(dtype=bool)
+    if "source" in frame.columns:
+        codes, sources = pd.factorize(frame["source"], use_na_sentinel=False)
+        recorded = np.bincount(codes[~blank], minlength=len(sources)) > 0
+        return blank & ~(known & ~recorded[codes])
+    return blank if not blank.all() else blank & ~known
 
 
 def rightness(frame: pd.DataFrame, no_answer: Unanswered = "wrong", right_from: float = 0.5) -> np.ndarray:

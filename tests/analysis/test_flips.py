@@ -254,3 +254,17 @@ def test_that_the_counts_of_mmlu_pro_come_out(
     assert found["nfr"] == flips[0] / 12032
     assert len(result.tables["groups"]) == 14
     json.dumps(result.to_json())
+
+
+def test_that_a_source_without_answers_is_not_taken_to_have_given_none() -> None:
+    items = ["0", "1", "2"]
+    with_answers = pd.DataFrame({"version": "v1", "item": items, "label": "a", "prediction": ["a", None, "b"]})
+    without = pd.DataFrame({"version": "v2", "item": items, "correct": [1.0, 1.0, 0.0]})
+    store = RunStore().adding(
+        [TableRows("one", "test", with_answers.assign(correct=[1.0, 0.0, 0.0]), "predictions"),
+         TableRows("two", "test", without, "predictions")]
+    )  # fmt: skip
+    result = FlipsQuestion(draws=200, unanswered="wrong").answer(store)
+    assert result.counts == {"both_right": 1, "negative_flips": 0, "positive_flips": 1, "both_wrong": 1}
+    assert any("No answer: 1 of v1; counted as wrong" in note for note in result.notes)
+    assert result.to_json()["estimates"]["churn"]["value"] is None
