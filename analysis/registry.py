@@ -68,12 +68,10 @@ _BUILTIN = {
     "selective.risk-coverage": "calibration.risk_coverage",
     "selective.error-detection": "calibration.error_detection",
     "labelfree.atc": "calibration.atc",
-    "dynamics.data-map": "items.data_map",
-    "dynamics.aum": "items.aum",
-    "labels.confident-joint": "items.confident_joint",
-    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
+    "dynamics.data-map": "items.data_map",
+    "sampling.pass-k": "sampling.pass_k",
 }
 """Module of each of our analyses, by id."""
 

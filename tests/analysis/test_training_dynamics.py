@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from runglass.analysis.items import data_map
+from runglass.analysis.items.data_map import DataMapQuestion
+from runglass.analysis.training_dynamics import auc_of_draws, dynamics_of, roc_points, spearman_of_draws
+from runglass.models.errors import AnalysisError, TooLittleData
+from runglass.models.figure import to_json
+from runglass.models.store import RunStore
+from runglass.models.tables import TableRows
+
+DEMO = Path(__file__).parents[2] / "resources" / "demo" / "digits" / "training_dynamics.parquet"
+
+
+def store_of(frame: pd.DataFrame) -> RunStore:
+    return RunStore().adding([TableRows("p.csv", "test", frame, "predictions")])
+
+
+@pytest.fixture(scope="module")
+def demo() -> RunStore:
+    return store_of(pd.read_parquet(DEMO).astype({"label": str, "prediction": str}))
+
+
+def gold(p: np.ndarray, **columns: Any) -> pd.DataFrame:
+    """Rows of probabilities of the label: `p` has shape (items, epochs)."""
+    items, epochs = p.shape
+    return pd.DataFrame(
+        {"item": np.repeat([f"i{i}" for i in range(items)], epochs), "epoch": np.tile(np.arange(epochs), items),
+         "p_gold": p.ravel(), "correct": (p.ravel() > 0.5).astype(float), **columns}
+    )  # fmt: skip
+
+
+# What they share
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_that_the_area_under_the_roc_is_mann_whitneys_statistic(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    score, positive = generator.integers(0, 6, 40).astype(float), generator.random(40) < 0.4
+    positive[:2] = [True, False]
+    u = stats.mannwhitneyu(score[positive], score[~positive]).statistic
+    area = auc_of_draws(score, positive, np.ones((1, 40)))[0]
+    assert area == pytest.approx(u / (positive.sum() * (~positive).sum()))
+    x, y = roc_points(score, positive)
+    assert integrate.trapezoid(y, x) == pytest.approx(area)
+
+
+def test_that_spearman_is_scipys() -> None:
+    generator = np.random.default_rng(0)
+    a = generator.random(100)
+    b = a + generator.random(100)
+    found = spearman_of_draws(a, b, draws=200, seed=0, level=0.95)
+    assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert found.low < found.value < found.high
+
+
+def test_that_only_epochs_and_items_that_all_share_are_used() -> None:
+    frame = gold(np.full((10, 4), 0.5))
+    frame = frame[~((frame["item"] == "i0") & (frame["epoch"] == 2))]
+    stray = frame[:1].assign(epoch=9)
+    found = dynamics_of(store_of(pd.concat([frame, stray])), "gold")
+    assert found.values.shape == (1, 9, 4)
+    assert len(found.notes) == 3
+    with pytest.raises(TooLittleData, match="epoch"):
+        dynamics_of(store_of(frame.drop(columns="epoch")), "gold")
+    with pytest.raises(AnalysisError, match="more than once"):
+        dynamics_of(store_of(pd.concat([frame, frame[:1]])), "gold")
+
+
+# dynamics.data-map
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=3, max_size=8))
+@settings(deadline=None, max_examples=30)
+def test_that_variability_has_its_bound(p: list[list[float]]) -> None:
+    result = DataMapQuestion(draws=100).answer(store_of(gold(np.array(p))))
+    frame = result.map.frame
+    bound = np.sqrt(frame["confidence"] * (1 - frame["confidence"]))
+    assert (frame["variability"] <= bound + 1e-9).all()
+    assert (frame["variability"] <= 0.5 + 1e-9).all()
+
+
+def test_that_confidence_and_variability_are_moments_over_epochs() -> None:
+    p = np.random.default_rng(0).random((12, 6))
+    frame = DataMapQuestion(draws=100).answer(store_of(gold(p))).map.frame
+    assert frame["confidence"].to_numpy() == pytest.approx(p.mean(axis=1))
+    assert frame["variability"].to_numpy() == pytest.approx(np.sqrt((p**2).mean(axis=1) - p.mean(axis=1) ** 2))
+    assert frame["correctness"].to_numpy() == pytest.approx((p > 0.5).mean(axis=1))
+
+
+def test_that_one_epoch_has_no_variability_and_says_so() -> None:
+    result = DataMapQuestion(draws=100).answer(store_of(gold(np.array([[0.2], [0.9], [0.5]]))))
+    assert (result.map.frame["variability"] == 0).all()
+    assert not (result.map.frame["region"] == "ambiguous").any()
+    assert any("fewer than 3 epochs" in note for note in result.notes)
+
+
+def test_that_the_hard_corner_of_the_demo_holds_its_wrong_labels(demo: RunStore) -> None:
+    question = DataMapQuestion(draws=200).resolved(demo)
+    assert question.truth == "mislabelled"
+    result = question.answer(demo)
+    frame = pd.read_parquet(DEMO)
+    mean = frame.groupby("item")["label_probability"].mean()
+    wrong = frame.groupby("item")["mislabelled"].first().astype(bool)
+    u = stats.mannwhitneyu(-mean[wrong], -mean[~wrong]).statistic
+    found = result.estimates["auc_of_low_confidence"]
+    assert found.value == pytest.approx(u / (wrong.sum() * (~wrong).sum()), abs=1e-9)
+    assert found.low > 0.99
+    regions = result.tables["regions"].set_index("region")
+    assert regions.loc["hard", "known_wrong"] == 40
+    json.dumps(to_json(data_map.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_runs_are_compared_where_there_are_several() -> None:
+    generator = np.random.default_rng(1)
+    base = generator.random((60, 1))
+    p = [np.clip(base + 0.1 * generator.standard_normal((60, 5)), 0, 1) for _ in range(2)]
+    frame = pd.concat([gold(one, seed=seed) for seed, one in enumerate(p)])
+    question = DataMapQuestion(draws=100)
+    result = question.answer(store_of(frame))
+    expected = stats.spearmanr(p[0].mean(axis=1), p[1].mean(axis=1)).statistic
+    assert result.estimates["spearman_confidence"].value == pytest.approx(expected)
+    assert result.changes is not None
+    assert result.changes.sum() == 60
+    assert [panel.key for panel in data_map.figure(question, result).panels] == ["map", "traces", "changes"]
+
+
+def test_that_a_map_of_many_items_is_drawn_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_map, "_MOST_POINTS", 100)
+    p = np.random.default_rng(0).random((400, 3))
+    question = DataMapQuestion(draws=100)
+    result = question.answer(store_of(gold(np.round(p, 1))))
+    points = [mark for mark in data_map.figure(question, result).panels[0].marks if hasattr(mark, "notes")]
+    assert sum(int(note.split()[0]) for mark in points for note in mark.notes) == 400
+    assert sum(len(mark.x) for mark in points) < 400
