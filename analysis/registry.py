@@ -22,6 +22,7 @@ _BUILTIN = {
     "curve.extrapolate": "curves.extrapolate",
     "curve.efficiency": "curves.efficiency",
     "curve.plateau": "curves.plateau",
+    "curve.gap": "curves.gap",
     "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",
@@ -30,6 +31,7 @@ _BUILTIN = {
     "scaling.overtraining": "scaling.overtraining",
     "scaling.loss-to-error": "scaling.loss_to_error",
     "scaling.ladder": "scaling.ladder",
+    "scaling.observational": "scaling.observational",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",
@@ -68,10 +70,12 @@ _BUILTIN = {
     "selective.risk-coverage": "calibration.risk_coverage",
     "selective.error-detection": "calibration.error_detection",
     "labelfree.atc": "calibration.atc",
+    "dynamics.data-map": "items.data_map",
+    "dynamics.aum": "items.aum",
+    "labels.confident-joint": "items.confident_joint",
+    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
-    "dynamics.data-map": "items.data_map",
-    "sampling.pass-k": "sampling.pass_k",
 }
 """Module of each of our analyses, by id."""
 
