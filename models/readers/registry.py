@@ -20,6 +20,7 @@ _BUILTIN = (
     "swanlab_log.SwanLabReader",
     "sacred_run.SacredReader",
     "dvclive_folder.DvcLiveReader",
+    "ray_tune.RayTuneReader",
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
     "lm_eval.LmEvalReader",
