@@ -157,9 +157,9 @@ def drawn_accuracies(
     credit = np.nan_to_num(sheet.right)
     if asked.cluster:
         codes, found = pd.factorize(sheet.items[asked.cluster], use_na_sentinel=False)
-        parts = np.zeros((len(found), groups, 2 * versions))
-        np.add.at(parts, (codes, counts.code), np.concatenate([credit, sheet.present], axis=1))
-        parts = parts.reshape(len(found), groups, 2, versions).transpose(0, 2, 3, 1)
+        sums = np.zeros((len(found), groups, 2 * versions))
+        np.add.at(sums, (codes, counts.code), np.concatenate([credit, sheet.present], axis=1))
+        parts = sums.reshape(len(found), groups, 2, versions).transpose(0, 2, 3, 1)
         statistic = partial(_of_clusters, parts.reshape(len(found), -1), (versions, groups))
         sizes, strata = np.ones(len(found), dtype=np.int64), None
     else:
