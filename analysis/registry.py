@@ -43,6 +43,7 @@ _BUILTIN = {
     "noise.power": "ranking.power",
     "noise.seed-variance": "ranking.seed_variance",
     "noise.multi-bootstrap": "ranking.multi_bootstrap",
+    "labels.rescore": "ranking.rescore",
     "rating.bradley-terry": "ranking.bradley_terry",
     "rating.elo": "ranking.elo",
     "compat.flips": "compatibility.flips",
@@ -55,6 +56,8 @@ _BUILTIN = {
     "compat.nondeterminism": "compatibility.nondeterminism",
     "compat.multiplicity": "compatibility.multiplicity",
     "compat.joint": "compatibility.joint",
+    "compat.agreement": "compatibility.agreement",
+    "compat.profile": "compatibility.profile",
     "contam.threshold": "compatibility.contamination_threshold",
     "contam.leak-gap": "compatibility.leak_gap",
     "calibration.reliability": "calibration.reliability",
@@ -76,6 +79,7 @@ _BUILTIN = {
     "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
+    "robust.effective": "robustness.effective",
 }
 """Module of each of our analyses, by id."""
 
