@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from runglass.analysis.items import data_map
+from runglass.analysis.items import aum, data_map
+from runglass.analysis.items.aum import AreaUnderMarginQuestion, fit_two_gaussians
 from runglass.analysis.items.data_map import DataMapQuestion
 from runglass.analysis.training_dynamics import auc_of_draws, dynamics_of, roc_points, spearman_of_draws
 from runglass.models.errors import AnalysisError, TooLittleData
@@ -145,3 +146,83 @@ def test_that_a_map_of_many_items_is_drawn_in_cells(monkeypatch: pytest.MonkeyPa
     points = [mark for mark in data_map.figure(question, result).panels[0].marks if hasattr(mark, "notes")]
     assert sum(int(note.split()[0]) for mark in points for note in mark.notes) == 400
     assert sum(len(mark.x) for mark in points) < 400
+
+
+# dynamics.aum
+
+
+def logits(z: np.ndarray, label: np.ndarray, **columns: Any) -> pd.DataFrame:
+    """Rows of logits: `z` has shape (items, epochs, classes)."""
+    items, epochs, classes = z.shape
+    return pd.DataFrame(
+        {"item": np.repeat([f"i{i}" for i in range(items)], epochs), "epoch": np.tile(np.arange(epochs), items),
+         "label": np.repeat(label, epochs).astype(str),
+         **{f"logit.{k}": z[:, :, k].ravel() for k in range(classes)},
+         **{name: np.repeat(values, epochs) for name, values in columns.items()}}
+    )  # fmt: skip
+
+
+def test_that_the_area_is_the_mean_margin_of_the_label() -> None:
+    z = np.array([[[3.0, 1.0, 0.0], [1.0, 2.0, 0.0]], [[0.0, 5.0, 4.0], [0.0, 1.0, 4.0]]])
+    result = AreaUnderMarginQuestion(draws=100, flag_to=0.0).answer(store_of(logits(z, np.array([0, 2]))))
+    assert result.aum == pytest.approx([(2 - 1) / 2, (-1 + 3) / 2])
+    assert not result.flagged.any()
+
+
+def test_that_margins_of_probabilities_are_those_of_their_logits() -> None:
+    generator = np.random.default_rng(0)
+    z, label = generator.standard_normal((30, 4, 5)), generator.integers(0, 5, 30)
+    frame = logits(z, label)
+    p = np.exp(z) / np.exp(z).sum(axis=2, keepdims=True)
+    other = frame.drop(columns=[f"logit.{k}" for k in range(5)])
+    other = other.assign(**{f"prob.{k}": p[:, :, k].ravel() for k in range(5)})
+    one, two = (AreaUnderMarginQuestion(draws=100).answer(store_of(each)) for each in (frame, other))
+    assert one.aum == pytest.approx(two.aum)
+
+
+def test_that_threshold_rows_set_the_threshold() -> None:
+    generator = np.random.default_rng(1)
+    z = generator.standard_normal((400, 3, 3))
+    extra = np.arange(400) < 100
+    question = AreaUnderMarginQuestion(draws=200, threshold_rows="is_threshold", percentile=90)
+    result = question.answer(store_of(logits(z, np.zeros(400, int), is_threshold=extra.astype(float))))
+    assert result.threshold == pytest.approx(np.percentile(result.aum[extra], 90))
+    assert result.flagged.sum() == np.sum(result.aum[~extra] <= result.threshold)
+    # All rows are alike, so that nine in ten are flagged.
+    found = result.estimates["flagged_share"]
+    assert found.low < 0.9 < found.high
+    json.dumps(to_json(aum.figure(question, result)))
+
+
+def test_that_two_gaussians_are_recovered() -> None:
+    generator = np.random.default_rng(2)
+    values = np.concatenate([generator.normal(-2, 0.7, 3000), generator.normal(3, 1.2, 7000)])
+    edges = np.linspace(values.min(), values.max(), 401)
+    counts, _ = np.histogram(values, edges)
+    weight, mean, sd = fit_two_gaussians((edges[:-1] + edges[1:]) / 2, counts[None].astype(float))
+    assert weight[0] == pytest.approx([0.3, 0.7], abs=0.01)
+    assert mean[0] == pytest.approx([-2, 3], abs=0.05)
+    assert sd[0] == pytest.approx([0.7, 1.2], abs=0.04)
+
+
+def test_that_the_forty_wrong_labels_of_the_demo_are_found(demo: RunStore) -> None:
+    question = AreaUnderMarginQuestion(draws=100).resolved(demo)
+    result = question.answer(demo)
+    frame = pd.read_parquet(DEMO)
+    z = frame[[f"logit.{k}" for k in range(10)]].to_numpy(float, copy=True)
+    rows = np.arange(len(z))
+    own = z[rows, frame["label"]]
+    z[rows, frame["label"]] = -np.inf
+    expected = pd.Series(own - z.max(axis=1)).groupby(frame["item"]).mean()
+    table = result.tables["items"].set_index("item")
+    assert table["aum"].to_numpy() == pytest.approx(expected[table.index].to_numpy())
+    assert result.estimates["auc"].value == pytest.approx(0.999, abs=5e-4)
+    assert result.estimates["recall"].value == 1.0
+    assert set(table.index[: int(result.estimates["flagged"].value)]) >= set(frame["item"][frame["mislabelled"] == 1])
+    json.dumps(to_json(aum.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_margins_all_alike_are_refused() -> None:
+    with pytest.raises(TooLittleData, match="different margins"):
+        AreaUnderMarginQuestion().answer(store_of(logits(np.zeros((4, 3, 2)), np.zeros(4, int))))
