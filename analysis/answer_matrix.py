@@ -70,7 +70,7 @@ class AnswerMatrix:
 
 
 def answer_matrix(
-    store: RunStore,
+    source: RunStore | pd.DataFrame,
     *,
     task: str = "",
     no_answer: Unanswered = "wrong",
@@ -83,6 +83,8 @@ def answer_matrix(
 
     Parameters
     ----------
+    source : RunStore or DataFrame
+        What is open, or rows of the predictions table.
     task : str
         Only this task; empty takes the one most models answered.
     no_answer : {'wrong', 'dropped', 'guess'}
@@ -103,7 +105,7 @@ def answer_matrix(
     AnalysisError
         When a column is missing or an item is answered twice.
     """
-    frame = store.rows("predictions")
+    frame = source if isinstance(source, pd.DataFrame) else source.rows("predictions")
     notes: list[str] = []
     for column in keep:
         if column not in frame.columns:

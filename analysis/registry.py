@@ -77,12 +77,13 @@ _BUILTIN = {
     "uncertainty.decomposition": "calibration.decomposition",
     "intervals.scores": "calibration.intervals",
     "conformal.split": "calibration.conformal",
+    "dynamics.data-map": "items.data_map",
+    "dynamics.aum": "items.aum",
+    "labels.confident-joint": "items.confident_joint",
+    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
-    "dynamics.data-map": "items.data_map",
-    "dynamics.aum": "items.aum",
-    "sampling.pass-k": "sampling.pass_k",
 }
 """Module of each of our analyses, by id."""
 

@@ -264,13 +264,14 @@ def figure(question: BaseInstructQuestion, result: BaseInstruct) -> FigureSpec:
     marks: list[Mark] = []
     x = np.array([0.0, 1.0])
     turned = {name for column in ("first", "second") for name in one.discordant[column]}
-    for number, row in enumerate(one.pairs.to_dict("records")):
-        hue = f"c{number}"
+    coloured = 0
+    for row in one.pairs.to_dict("records"):
+        hue = f"c{coloured}" if row["base"] in turned else "muted"
+        coloured += row["base"] in turned
         behind = Clauses("scores", (is_in("model", {row["base"], *str(row["instruct"]).split(", ")}),))
         y = np.array([row["value_base"], row["value_instruct"]])
         said = f"{row['base']} {y[0]:.4g} → {row['instruct']} {y[1]:.4g}"
-        dash: Literal["solid", "dashed"] = "dashed" if row["base"] in turned else "solid"
-        marks.append(Line(key=row["base"], x=x, y=y, hue=hue, width=1.4, dash=dash, origin=behind))
+        marks.append(Line(key=row["base"], x=x, y=y, hue=hue, width=1.4, origin=behind))
         marks.append(Points(key=f"{row['base']}/ends", x=x, y=y, hue=hue, notes=(said, said), origin=behind))
         marks.append(Text(key=f"{row['base']}/name", x=1.05, y=float(y[1]), text=str(row["base"]), hue=hue))
     slope = Panel(
@@ -278,7 +279,7 @@ def figure(question: BaseInstructQuestion, result: BaseInstruct) -> FigureSpec:
         x=Axis(scale="category", names=("base", "instruct"), low=-0.2, high=1.9),
         y=Axis(label=one.name),
         marks=tuple(marks),
-        title="Dashed: passes, or is passed",
+        title="Coloured: passes, or is passed",
         legend=False,
     )
     names = tuple(task.name for task in result.tasks)

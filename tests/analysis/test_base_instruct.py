@@ -99,5 +99,5 @@ def test_that_a_slope_stands_for_both_models() -> None:
     result = question.answer(store_of(scores(BASE, INSTRUCT)))
     lines = {mark.key: mark for _, mark in figure(question, result).marks() if isinstance(mark, Line)}
     assert to_json(lines["b0"].origin)["clauses"] == [{"is_in": "model", "values": ["b0", "i0"]}]
-    assert (lines["b0"].dash, lines["b2"].dash) == ("dashed", "solid")
+    assert (lines["b0"].hue, lines["b2"].hue) == ("c0", "muted")
     assert BaseInstructQuestion.from_json(question.to_json()) == question
