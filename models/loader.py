@@ -124,7 +124,7 @@ class Loader:
             if identity in seen:
                 continue
             seen.add(identity)
-            state = _state(found.paths, self._reader(found).companions)
+            state = _state(found.paths, self._reader(found))
             if identity in self._states and self._states[identity] == state:
                 continue
             if identity not in self._states and _makes_run(self._reader(found)):
@@ -175,14 +175,15 @@ def _makes_run(reader: Reader) -> bool:
     return reader.makes_runs and not reader.is_config
 
 
-def _state(paths: tuple[Path, ...], companions: tuple[str, ...] = ()) -> _State:
-    """Give what changes when files are written: name, size and time of each; for a folder those of all files below it."""
+def _state(paths: tuple[Path, ...], reader: Reader) -> _State:
+    """Give what changes when files are written: name, size and time of each file that is watched."""
     state = []
     for path in paths:
-        below = [path, *(path.with_name(path.name + ending) for ending in companions)]
-        if path.is_dir():
-            below = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
-        for file in below:
+        try:
+            files = reader.watched(path)
+        except OSError:
+            continue
+        for file in files:
             try:
                 info = os.stat(file)
             except OSError:

@@ -157,9 +157,6 @@ class Reader:
     shares_folder: ClassVar[bool] = False
     """Whether a folder it takes is looked into all the same: the reader then says NO to the files it reads there."""
 
-    companions: ClassVar[tuple[str, ...]] = ()
-    """Endings of files beside its own that hold what is newest, such as the write-ahead log of a database."""
-
     def match(self, entry: Entry) -> Match:
         """Say whether this reader can read `entry`, from its name and head, without loading it."""
         raise NotImplementedError
@@ -167,6 +164,14 @@ class Reader:
     def run_folder(self, folder: Path, relative: str) -> str:
         """Give the folder, as a key, whose run the files gathered in `folder` are part of: nearly always itself."""
         return relative
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the files whose size and time tell whether there is something new; they need not exist.
+
+        A file is watched itself, of a folder all files below it. A reader of folders that can hold many files it does not
+        read names those it does: they are looked at again and again while runs are followed.
+        """
+        return files_below(path)
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read what is new since `cursor` (all, where it is None) and give a `Cursor` as the last event.
@@ -179,6 +184,13 @@ class Reader:
             When `progress` says so.
         """
         raise NotImplementedError
+
+
+def files_below(path: Path) -> list[Path]:
+    """Give all files below a folder; a file is given itself."""
+    if not path.is_dir():
+        return [path]
+    return [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
 
 
 def require_regular(path: Path) -> int:

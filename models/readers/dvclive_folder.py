@@ -20,7 +20,7 @@ from ..json_document import json_document
 from ..logged_columns import as_number, is_number, wall_times, whole_steps
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts
-from .base import Cursor, Entry, Match, Reader, Source, require_regular
+from .base import Cursor, Entry, Match, Reader, Source, files_below, require_regular
 
 _BESIDE = frozenset({"metrics.json", "params.yaml", "dvc.yaml"})
 _MOST_CONFIG_BYTES = 4 << 20
@@ -37,6 +37,10 @@ class DvcLiveReader(Reader):
         """Know a folder by ``plots/metrics`` and a file of DVCLive beside it."""
         known = entry.is_folder and "plots" in entry.children and entry.children & _BESIDE
         return Match.YES if known and (entry.path / "plots" / "metrics").is_dir() else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the tables and what describes the run: images are not read."""
+        return [*files_below(path / "plots" / "metrics"), *(path / name for name in sorted(_BESIDE))]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the rows that are new in each table."""

@@ -64,6 +64,10 @@ class HuggingFaceTrainerReader(Reader):
         is_below = entry.relative.count("/") > 1
         return Match.NO if is_below and _CHECKPOINT.fullmatch(entry.path.parent.name) else Match.YES
 
+    def watched(self, path: Path) -> list[Path]:
+        """Give the states that may have got furthest: weights beside them are not looked at."""
+        return _candidates(path)
+
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the state that got furthest, as a whole: it is written anew each time."""
         paths = _candidates(source.path)

@@ -24,7 +24,7 @@ from ..growing_file import Marks, lines, marks, rewritten
 from ..progress import Progress
 from ..sqlite_file import SIGNATURE, has_tables, opened
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
-from .base import Cursor, Entry, Match, Reader, Source, require_regular
+from .base import Cursor, Entry, Match, Reader, Source, files_below, require_regular
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 _DELETED = re.compile(rb"^lifecycle_stage:\s*deleted", re.MULTILINE)
@@ -57,6 +57,11 @@ class MlflowFileReader(Reader):
         if not known or f"/{_TRASH}/" in f"/{entry.relative}":
             return Match.NO
         return Match.NO if _DELETED.search(Entry(entry.path / "meta.yaml", "").head) else Match.YES
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give what describes the run, and its metrics: artifacts are not read."""
+        parts = [file for part in ("metrics", "params", "tags") for file in files_below(path / part)]
+        return [path / "meta.yaml", *parts]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the lines that are new in the files of its metrics.
@@ -208,12 +213,15 @@ class MlflowDatabaseReader(Reader):
 
     name = "mlflow database"
     makes_runs = False
-    companions = ("-wal",)
 
     def match(self, entry: Entry) -> Match:
         """Know a database by its tables."""
         known = entry.suffix in _DATABASES and entry.head.startswith(SIGNATURE) and has_tables(entry.path, *_TABLES)
         return Match.YES if known else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the database and its write-ahead log, which holds what is newest."""
+        return [path, path.with_name(f"{path.name}-wal")]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the values that are new, and all that describes the runs.

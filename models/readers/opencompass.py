@@ -21,7 +21,7 @@ from ..logged_columns import is_number
 from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
-from .base import Cursor, Entry, Match, Reader, Source
+from .base import Cursor, Entry, Match, Reader, Source, files_below
 
 _TIME = re.compile(r"\d{8}_\d{6}")
 _BESIDE = frozenset({"configs", "predictions", "summary", "logs"})
@@ -40,6 +40,10 @@ class OpenCompassReader(Reader):
         """Know a folder by its name, a time, and the folders in it."""
         known = entry.is_folder and _TIME.fullmatch(entry.name) and "results" in entry.children
         return Match.YES if known and len(entry.children & _BESIDE) >= 2 else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give what is read: results and predictions."""
+        return [file for part in ("results", "predictions") for file in files_below(path / part)]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read all files; each is written when its dataset is done."""

@@ -1,8 +1,8 @@
 """Trials of Ray Tune and RLlib: a folder with ``result.json``, one object for each report, and ``params.json``.
 
 Ray writes the same numbers into ``progress.csv`` and event files as well; the trial is one run, read from ``result.json``, the
-only one of them that keeps every key. The step is the training iteration; ``timesteps_total`` is a tag like any other. That a trial is done is in its last report only where
-Ray stopped it, or it says so itself; that it failed, in ``error.txt``.
+only one of them that keeps every key. The step is the training iteration; ``timesteps_total`` is a tag like any other.
+That a trial is done is in its last report only where Ray stopped it, or it says so itself; that it failed, in ``error.txt``.
 
 The format: ``ray/tune/logger/json.py``.
 """
@@ -44,6 +44,10 @@ class RayTuneReader(Reader):
         """Know a folder by the files in it."""
         known = entry.is_folder and _RESULT in entry.children and entry.children & {_PARAMS, "params.pkl"}
         return Match.YES if known else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the files that are read: checkpoints beside them are many."""
+        return [path / name for name in (_RESULT, _PARAMS, *_ERRORS)]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the reports that are new.

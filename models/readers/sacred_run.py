@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ class SacredReader(Reader):
         """Know a folder by the files in it."""
         known = entry.is_folder and {_RUN, _CONFIG, "cout.txt"} <= entry.children
         return Match.YES if known else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the files that are read."""
+        return [path / name for name in (_RUN, _CONFIG, _METRICS, _INFO)]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read all files, the metrics only if they changed.

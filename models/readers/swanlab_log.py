@@ -45,6 +45,11 @@ class SwanLabReader(Reader):
             return Match.YES if any(_LOG.fullmatch(child) for child in entry.children) else Match.NO
         return Match.YES if entry.suffix == ".swanlab" and entry.head[:4] in (_SIGNATURE, b"") else Match.NO
 
+    def watched(self, path: Path) -> list[Path]:
+        """Give the log and the configuration: there may be media by the thousand."""
+        folder = path if path.is_dir() else path.parent
+        return [_log(path), folder / "files" / "config.yaml"]
+
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the records that are new.
 
@@ -53,9 +58,7 @@ class SwanLabReader(Reader):
         ReadError
             When the log is none of SwanLab, or of a version that is not known.
         """
-        log = source.path
-        if log.is_dir():
-            log = next(iter(sorted(child for child in log.iterdir() if _LOG.fullmatch(child.name))))
+        log = _log(source.path)
         size = require_regular(log)
         known = cursor.state["known"] if cursor is not None else _Known()
         start = cursor.read[str(log)] if cursor is not None and str(log) in cursor.read else FILE_HEADER_BYTES
@@ -109,6 +112,13 @@ class _Known:
     started: float | None = None
     malformed: int = 0
     about: dict[str, Any] = field(default_factory=dict)
+
+
+def _log(path: Path) -> Path:
+    """Give the log of a run; where it was removed, the folder."""
+    if not path.is_dir():
+        return path
+    return next(iter(sorted(child for child in path.iterdir() if _LOG.fullmatch(child.name))), path)
 
 
 def _check(header: bytes, name: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ class TrackioReader(Reader):
 
     name = "trackio"
     makes_runs = False
-    companions = ("-wal",)
 
     def match(self, entry: Entry) -> Match:
         """Know a database by its tables."""
@@ -40,6 +40,10 @@ class TrackioReader(Reader):
             entry.suffix == ".db" and entry.head.startswith(SIGNATURE) and has_tables(entry.path, "metrics", "configs")
         )
         return Match.YES if known else Match.NO
+
+    def watched(self, path: Path) -> list[Path]:
+        """Give the database and its write-ahead log, which holds what is newest."""
+        return [path, path.with_name(f"{path.name}-wal")]
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the rows that are new.

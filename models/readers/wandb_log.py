@@ -71,6 +71,12 @@ class WandbReader(Reader):
             )
         return Match.YES if entry.suffix == ".wandb" and entry.head[:4] in (_SIGNATURE, b"") else Match.NO
 
+    def watched(self, path: Path) -> list[Path]:
+        """Give the log and the files that describe the run: there may be media by the thousand."""
+        folder, log = _parts(path)
+        beside = [] if folder is None else [folder / "files" / name for name in ("config.yaml", "wandb-summary.json")]
+        return ([] if log is None else [log]) + beside
+
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the records that are new.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runglass.models.errors import ReadError
-from runglass.models.loader import load
+from runglass.models.loader import Loader, load
 from runglass.models.progress import quiet
 from runglass.models.readers.base import Cursor, Source
 from runglass.models.readers.framing import BLOCK_BYTES
@@ -111,6 +111,19 @@ def test_that_nothing_is_read_twice() -> None:
     events, again = read(LOGS["finished"], cursor)
     assert not run_of(events).curves
     assert again.read == cursor.read
+
+
+def test_that_only_what_is_read_is_watched(tmp_path: Path) -> None:
+    folder = tmp_path / LOGS["failed"].parent.name
+    shutil.copytree(LOGS["failed"].parent, folder)
+    (folder / "files/media").mkdir(parents=True)
+    loader = Loader([tmp_path])
+    assert list(loader.new_events())
+    (folder / "files/media/image.png").write_bytes(b"new")
+    assert not list(loader.new_events())
+    (folder / "files/config.yaml").write_text("lr: {value: 3}\n")
+    assert list(loader.new_events())
+    assert [Path(path).name for path, _, _ in loader.files()] == ["config.yaml", "run-failed.wandb"]
 
 
 def test_that_a_log_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
