@@ -340,12 +340,13 @@ ANALYSIS = Analysis(
         "Jiang et al. (2022), Assessing Generalization of SGD via Disagreement: GDE",
     ),
     definition="""\
-ATC: with E errors on the labelled source, t is the (E + 1)-th smallest source score; the estimate is the share of target rows
-with a score of at least t. Without ties, the same share of the source is its accuracy. (The authors' script puts t on the last
-row counted wrong and then uses >=, one row high; the definition is used here.) Score: -entropy, usually better, or the greatest
-probability, after a temperature fitted on the source.
+ATC: with E errors on the labelled source, t is the (E + 1)-th smallest source score; the estimate is the share of
+target rows with a score of at least t. Without ties, the same share of the source is its accuracy. (The authors'
+script puts t on the last row counted wrong and then uses >=, one row high; the definition is used here.) Score:
+-entropy, usually better, or the greatest probability, after a temperature fitted on the source.
 
-AC is the mean confidence on the target; DoC the source accuracy less the fall of mean confidence; GDE the share of target rows
-on which two models agree. All are estimates: a model that fails with confidence under shift looks right. Unit: the item; source
-and target rows are drawn apart. With five or more labelled targets, their errors give a margin for a new one.""",
+AC is the mean confidence on the target; DoC the source accuracy less the fall of mean confidence; GDE the share of
+target rows on which two models agree. All are estimates: a model that fails with confidence under shift looks right.
+Unit: the item; source and target rows are drawn apart. With five or more labelled targets, their errors give a margin
+for a new one.""",
 )

@@ -313,12 +313,12 @@ ANALYSIS = Analysis(
         "Bröcker and Smith (2007), Increasing the Reliability of Reliability Diagrams: consistency band",
     ),
     definition="""\
-x is the pool-adjacent-violators fit of the outcomes on the forecasts f, equal forecasts pooled first. With S, S_C and S_R
-the mean scores of f, of x and of the constant rate: miscalibration = S - S_C, discrimination = S_R - S_C, uncertainty =
-S_R, and S = miscalibration - discrimination + uncertainty exactly, for the Brier and for the log score.
+x is the pool-adjacent-violators fit of the outcomes on the forecasts f, equal forecasts pooled first. With S, S_C and
+S_R the mean scores of f, of x and of the constant rate: miscalibration = S - S_C, discrimination = S_R - S_C,
+uncertainty = S_R, and S = miscalibration - discrimination + uncertainty exactly, for the Brier and for the log score.
 
-No bins are chosen. The parts are in-sample, so that a calibrated model shows some miscalibration: `miscalibration_floor`
-is its mean over outcomes redrawn from the forecasts, and `p_miscalibration` the share of those as large. Between distinct
-forecasts the fit is joined by straight lines. Unit of the intervals: the item or the cluster; rows are independent in the
-bands.""",
+No bins are chosen. The parts are in-sample, so that a calibrated model shows some miscalibration:
+`miscalibration_floor` is its mean over outcomes redrawn from the forecasts, and `p_miscalibration` the share of those
+as large. Between distinct forecasts the fit is joined by straight lines. Unit of the intervals: the item or the
+cluster; rows are independent in the bands.""",
 )

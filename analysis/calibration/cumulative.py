@@ -199,8 +199,8 @@ ANALYSIS = Analysis(
     ),
     definition="""\
 Rows sorted by forecast: H_k = (1/n) times the sum of y - f over the k lowest, read at the ends of blocks of equal
-forecasts. `ks` is the greatest |H|, `kuiper` the greatest H less the least (0 counts). For a calibrated model n H is nearly
-Brownian motion run to the time sum f (1 - f), so that `p_ks` = P(sup |B| > ks n / sqrt(sum f (1 - f))), 5 % at 2.241; on few
-rows trust the simulated p-values. Where the error has one sign, ks = |mean f - rate|. Opposite errors cancel here, not in
-ECE. Unit of the intervals: the item or the cluster; the p-values take rows as independent.""",
+forecasts. `ks` is the greatest |H|, `kuiper` the greatest H less the least (0 counts). For a calibrated model n H is
+nearly Brownian motion run to the time sum f (1 - f), so that `p_ks` = P(sup |B| > ks n / sqrt(sum f (1 - f))), 5 % at
+2.241; on few rows trust the simulated p-values. Where the error has one sign, ks = |mean f - rate|. Opposite errors
+cancel here, not in ECE. Unit of the intervals: the item or the cluster; the p-values take rows as independent.""",
 )

@@ -363,19 +363,19 @@ ANALYSIS = Analysis(
         "Roelofs et al. (2022), Mitigating Bias in Calibration Error Estimation: monotone sweep",
     ),
     definition="""\
-With acc, conf and n of every bin: `ece` = $\\sum_b \\frac{n_b}{n}|acc_b - conf_b|$ over bins of equal width; `ece_mass` over
-bins of about equal counts ("adaptive"); `mce` the greatest gap; `rms` the root of the mean squared gap; `mad` the mean
-gap of bins of equal counts, each counted alike; `signed` mean confidence minus accuracy.
+With acc, conf and n of every bin: `ece` = $\\sum_b \\frac{n_b}{n}|acc_b - conf_b|$ over bins of equal width;
+`ece_mass` over bins of about equal counts ("adaptive"); `mce` the greatest gap; `rms` the root of the mean squared
+gap; `mad` the mean gap of bins of equal counts, each counted alike; `signed` mean confidence minus accuracy.
 
-`debiased_l2` is the root of $\\sum_b \\frac{n_b}{n}[(acc_b - conf_b)^2 - acc_b(1 - acc_b)/(n_b - 1)]$, 0 where that is
-negative; `debiased_l1` is 2 ECE minus the mean ECE of rates redrawn from $N(acc_b, acc_b(1 - acc_b)/n_b)$; `sweep` is ECE
-over the most bins of equal mass whose rates do not fall. `classwise` and `classwise_mass` are means over classes of the
-ECE of each class against the rest; `classwise_debiased_l2` is the root of their mean debiased squares (a negative one
-counts as 0).
+`debiased_l2` is the root of $\\sum_b \\frac{n_b}{n}[(acc_b - conf_b)^2 - acc_b(1 - acc_b)/(n_b - 1)]$, 0 where that
+is negative; `debiased_l1` is 2 ECE minus the mean ECE of rates redrawn from $N(acc_b, acc_b(1 - acc_b)/n_b)$; `sweep`
+is ECE over the most bins of equal mass whose rates do not fall. `classwise` and `classwise_mass` are means over
+classes of the ECE of each class against the rest; `classwise_debiased_l2` is the root of their mean debiased squares
+(a negative one counts as 0).
 
 Plug-in errors are biased upwards: a calibrated model has an ECE of about $\\sqrt{2B/(\\pi n)}$ times the mean of
-$\\sqrt{f(1 - f)}$. The floor beside each is that mean by simulation, and `p_calibrated` the share of calibrated models
-with an error as large. Which edge belongs to a bin can alone move ECE by a third on few rows. Unit: the item or the
-cluster; series are drawn together, so that `differences` are paired. Weights: each row counts by its weight, and n_b is
-the effective number of rows.""",
+$\\sqrt{f(1 - f)}$. The floor beside each is that mean by simulation, and `p_calibrated` the share of calibrated
+models with an error as large. Which edge belongs to a bin can alone move ECE by a third on few rows. Unit: the item
+or the cluster; series are drawn together, so that `differences` are paired. Weights: each row counts by its weight,
+and n_b is the effective number of rows.""",
 )

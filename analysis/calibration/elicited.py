@@ -271,12 +271,12 @@ ANALYSIS = Analysis(
         "Wang et al. (2023), Self-Consistency Improves Chain of Thought Reasoning in Language Models",
     ),
     definition="""\
-Every source of confidence (stated, P(True), P(IK), likelihood, agreement of samples) is measured on the rows that all have:
-ECE in bins of equal mass, Brier score, AUROC and AURC of right against wrong. Agreement is the share of an item's samples that
-give the commonest answer. A source named `expected` is compared with the share of an item's samples that are right, not with
-one draw; its AUROC then counts a row as partly right.
+Every source of confidence (stated, P(True), P(IK), likelihood, agreement of samples) is measured on the rows that all
+have: ECE in bins of equal mass, Brier score, AUROC and AURC of right against wrong. Agreement is the share of an
+item's samples that give the commonest answer. A source named `expected` is compared with the share of an item's
+samples that are right, not with one draw; its AUROC then counts a row as partly right.
 
-Stated confidences are lumpy: equal ones are never split between bins. Where answer and confidence come from the same samples,
-agreement looks better than it is. Unit: the item; the same resamples for all sources. The curve against graded questions draws
-subsets of items without replacement.""",
+Stated confidences are lumpy: equal ones are never split between bins. Where answer and confidence come from the same
+samples, agreement looks better than it is. Unit: the item; the same resamples for all sources. The curve against
+graded questions draws subsets of items without replacement.""",
 )

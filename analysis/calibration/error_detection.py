@@ -341,11 +341,13 @@ ANALYSIS = Analysis(
         "DeLong, DeLong and Clarke-Pearson (1988), Comparing the areas under two or more correlated ROC curves",
     ),
     definition="""\
-`auroc`: the chance that a positive row scores above a negative one, ties 1/2 (Mann-Whitney U / (n1 n0)). `aupr_success` and
-`aupr_error`: average precision, the sum of (R_k - R_(k-1)) P_k over distinct scores, with right (in-distribution) or wrong
-(out) as the positive. `fpr_at_95_tpr`: the share of negatives above the score that 95 % of positives reach.
+`auroc`: the chance that a positive row scores above a negative one, ties 1/2 (Mann-Whitney U / (n1 n0)).
+`aupr_success` and `aupr_error`: average precision, the sum of (R_k - R_(k-1)) P_k over distinct scores, with right
+(in-distribution) or wrong (out) as the positive. `fpr_at_95_tpr`: the share of negatives above the score that 95 % of
+positives reach.
 
-Scores: confidence; -entropy; the gap of the two most probable classes; energy T logsumexp(z / T); or a column. Where questions
-are answered several times, `auroc_within_questions` compares rows of one question only: the pooled AUROC also rewards knowing
-which question is easy. Differences: DeLong's structural components put at the items both series have. Unit: the item.""",
+Scores: confidence; -entropy; the gap of the two most probable classes; energy T logsumexp(z / T); or a column. Where
+questions are answered several times, `auroc_within_questions` compares rows of one question only: the pooled AUROC
+also rewards knowing which question is easy. Differences: DeLong's structural components put at the items both series
+have. Unit: the item.""",
 )

@@ -236,7 +236,8 @@ def figure(question: GroupsQuestion, result: GroupCalibration) -> FigureSpec:
     )
     shown = tuple(short(name) for name in names)
     clauses = tuple(_cell_clause(result.whole, row, question) for row in cells.to_dict("records"))
-    matrix = Cells(key="gaps", values=np.where(n >= _LEAST, gap, np.nan), rows=shown, columns=columns, texts=texts, ramp="diverging", low=-most, high=most,
+    values = np.where(n >= _LEAST, gap, np.nan)
+    matrix = Cells(key="gaps", values=values, rows=shown, columns=columns, texts=texts, ramp="diverging", low=-most, high=most,
                    label="outcome - forecast", origin=Clauses("predictions", clauses))  # fmt: skip
     first = Panel(
         key="cells", x=Axis(label="confidence", scale="category", names=columns),
@@ -293,11 +294,11 @@ ANALYSIS = Analysis(
         "Hansen et al. (2024), When is Multicalibration Post-Processing Necessary?",
     ),
     definition="""\
-In the cell of a group g and a level v of confidence, D is the mean of y - f. `bias` of a group is its mean of y - f; `ece` the
-ECE within it; its multicalibration error is the sum over levels of P(v) (P(g | v) D)², which weighs a cell by the part of the
-level that the group is (our choice where definitions differ). Groups of several columns overlap.
+In the cell of a group g and a level v of confidence, D is the mean of y - f. `bias` of a group is its mean of y - f;
+`ece` the ECE within it; its multicalibration error is the sum over levels of P(v) (P(g | v) D)², which weighs a cell
+by the part of the level that the group is (our choice where definitions differ). Groups of several columns overlap.
 
-The worst of many small groups looks bad by chance: `worst_ece_null` deals rows to groups of the same sizes at random, and
-`p_worst` is how often the worst is then as bad. Unit: the item or the cluster, drawn within its group; p-values of the bias are
-normal with the bootstrap's spread, adjusted by Holm.""",
+The worst of many small groups looks bad by chance: `worst_ece_null` deals rows to groups of the same sizes at random,
+and `p_worst` is how often the worst is then as bad. Unit: the item or the cluster, drawn within its group; p-values
+of the bias are normal with the bootstrap's spread, adjusted by Holm.""",
 )

@@ -260,11 +260,12 @@ ANALYSIS = Analysis(
         "Minderer et al. (2021), Revisiting the Calibration of Modern Neural Networks",
     ),
     definition="""\
-Every series is a point: accuracy against a calibration error. A point is on the front where no other has at least its accuracy
-and at most its error, and one of them better; `best_in_resamples` says how often that holds when items are drawn again.
+Every series is a point: accuracy against a calibration error. A point is on the front where no other has at least its
+accuracy and at most its error, and one of them better; `best_in_resamples` says how often that holds when items are
+drawn again.
 
-Arrows go from one series to the next (stages), to the same rows after a cross-fitted temperature, or to one answer an item
-joined from its variants: by majority vote (confidence: the share of votes; ties to the answer that stands first), by the mean
-or by the greatest probability of each class (then normed). Unit: the item, drawn together for all series; the ellipse is that
-of the covariance of the draws.""",
+Arrows go from one series to the next (stages), to the same rows after a cross-fitted temperature, or to one answer an
+item joined from its variants: by majority vote (confidence: the share of votes; ties to the answer that stands
+first), by the mean or by the greatest probability of each class (then normed). Unit: the item, drawn together for all
+series; the ellipse is that of the covariance of the draws.""",
 )

@@ -470,14 +470,15 @@ ANALYSIS = Analysis(
         "Kumar, Liang and Ma (2019), Verified Uncertainty Calibration: scaling-binning",
     ),
     definition="""\
-temperature: softmax(z / T), with log p for z (one T; T > 1 cools an over-confident model; answers do not change); vector:
-softmax(a z + b) with a scale and an offset a class; platt: sigmoid(a logit f + b) with targets (N1 + 1)/(N1 + 2) and 1/(N0 +
-2); beta: sigmoid(a ln f - b ln(1 - f) + c), a and b at least 0; isotonic: pool-adjacent-violators, straight lines between;
-histogram: the rate of the bin, equal mass; scaling-binning: the mean of Platt's map in bins of equal mass of it.
+temperature: softmax(z / T), with log p for z (one T; T > 1 cools an over-confident model; answers do not change);
+vector: softmax(a z + b) with a scale and an offset a class; platt: sigmoid(a logit f + b) with targets (N1 + 1)/(N1 +
+2) and 1/(N0 + 2); beta: sigmoid(a ln f - b ln(1 - f) + c), a and b at least 0; isotonic: pool-adjacent-violators,
+straight lines between; histogram: the rate of the bin, equal mass; scaling-binning: the mean of Platt's map in bins
+of equal mass of it.
 
-Fitted by NLL (convex in 1/T and in all coefficients) on the rows that `split` and `fit_on` name, or cross-fitted over folds
-that rows of one unit share; a row is never shown under a map fitted on it. `ece`, `brier` (top label), `nll` (of the label),
-`nll_top`, `accuracy` and `auroc` are measured before and after; changes are paired. Unit: the item or the cluster; intervals
-hold the maps fixed unless `refit`. Temperature reorders confidences between rows of several classes, so that AUROC may
-change; isotonic and histogram maps make ties.""",
+Fitted by NLL (convex in 1/T and in all coefficients) on the rows that `split` and `fit_on` name, or cross-fitted over
+folds that rows of one unit share; a row is never shown under a map fitted on it. `ece`, `brier` (top label), `nll`
+(of the label), `nll_top`, `accuracy` and `auroc` are measured before and after; changes are paired. Unit: the item or
+the cluster; intervals hold the maps fixed unless `refit`. Temperature reorders confidences between rows of several
+classes, so that AUROC may change; isotonic and histogram maps make ties.""",
 )

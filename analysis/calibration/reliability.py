@@ -456,13 +456,13 @@ ANALYSIS = Analysis(
         "Blasiok and Nakkiran (2024), Smooth ECE: kernel curve",
     ),
     definition="""\
-ECE = $\\sum_b \\frac{n_b}{n}|acc_b - conf_b|$ over bins of equal width (`ece`) and of about equal counts (`ece_mass`);
-MCE the greatest gap in the binning drawn. Edges are (a, b] unless 'left' is asked for: the choice alone can move ECE by
-a third on few rows. Brier of the top label: mean (confidence − right)², = miscalibration − discrimination + uncertainty
-by the isotonic fit.
+ECE = $\\sum_b \\frac{n_b}{n}|acc_b - conf_b|$ over bins of equal width (`ece`) and of about equal counts
+(`ece_mass`); MCE the greatest gap in the binning drawn. Edges are (a, b] unless 'left' is asked for: the choice alone
+can move ECE by a third on few rows. Brier of the top label: mean (confidence − right)², = miscalibration −
+discrimination + uncertainty by the isotonic fit.
 
 Unit: the row, or the item where it has several rows. Plug-in ECE is biased upwards, so `ece_floor`, the mean ECE of a
-calibrated model with the same confidences, stands beside it, and `p_calibrated` is the share of such models with an ECE
-as large. Top-label and class-wise diagrams cannot be compared. With confidence piled up at 1, bins of equal width hide
-everything: look at the histogram. """,
+calibrated model with the same confidences, stands beside it, and `p_calibrated` is the share of such models with an
+ECE as large. Top-label and class-wise diagrams cannot be compared. With confidence piled up at 1, bins of equal width
+hide everything: look at the histogram.""",
 )

@@ -314,11 +314,12 @@ ANALYSIS = Analysis(
         "Traub et al. (2024), Overcoming Common Flaws in the Evaluation of Selective Classification Systems: AUGRC",
     ),
     definition="""\
-Sorted by confidence, e_k is the number of errors among the k most confident of n rows. Risk at coverage k/n is e_k / k.
-`aurc` is its mean over k; `e_aurc` is AURC less that of a perfect order; `augrc` is the mean of e_k / n, which is (1 -
-AUROC) e (1 - e) + e²/2 + e/(2n) exactly; `auroc` is the chance that a right answer has the higher confidence than a wrong
-one, ties 1/2. `coverage_at_target` is the greatest coverage at a block end whose error is within the target; a perfect order
-reaches (1 - e)/(1 - t). `least_cost` is the least mean of errors plus the cost of each silence.
+Sorted by confidence, e_k is the number of errors among the k most confident of n rows. Risk at coverage k/n is e_k /
+k. `aurc` is its mean over k; `e_aurc` is AURC less that of a perfect order; `augrc` is the mean of e_k / n, which is
+(1 - AUROC) e (1 - e) + e²/2 + e/(2n) exactly; `auroc` is the chance that a right answer has the higher confidence
+than a wrong one, ties 1/2. `coverage_at_target` is the greatest coverage at a block end whose error is within the
+target; a perfect order reaches (1 - e)/(1 - t). `least_cost` is the least mean of errors plus the cost of each
+silence.
 
 Rows of one confidence form a block. With a split the threshold is chosen on its rows and judged on the others
 (Clopper-Pearson interval). Risk over the first few rows is noise. Unit: the item or the cluster.""",

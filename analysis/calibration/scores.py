@@ -234,14 +234,15 @@ ANALYSIS = Analysis(
         "Stephenson, Coelho and Jolliffe (2008), Two Extra Components in the Brier Score Decomposition",
     ),
     definition="""\
-`brier` is the mean of (f - y)², of the top label or of one class; `brier_multiclass` the mean of the sum over classes of (p -
-1[label])², from 0 to 2. `nll` is the mean of -log p of the label where all probabilities are known (then `nll_top` is that of
-the top label against right or wrong), else -log of what f gives to y. Name which Brier you quote.
+`brier` is the mean of (f - y)², of the top label or of one class; `brier_multiclass` the mean of the sum over classes
+of (p - 1[label])², from 0 to 2. `nll` is the mean of -log p of the label where all probabilities are known (then
+`nll_top` is that of the top label against right or wrong), else -log of what f gives to y. Name which Brier you
+quote.
 
-Brier = reliability - resolution + uncertainty + within_variance - within_covariance, exactly. With n, conf and acc of a bin
-and the base rate b: reliability = mean of (conf - acc)², resolution = mean of (acc - b)², uncertainty = b (1 - b); the last
-two come from forecasts that vary within a bin. `excess_nll` = NLL - mean entropy is 0 for a calibrated model, above 0 for an
-over-confident one.
+Brier = reliability - resolution + uncertainty + within_variance - within_covariance, exactly. With n, conf and acc of
+a bin and the base rate b: reliability = mean of (conf - acc)², resolution = mean of (acc - b)², uncertainty = b (1 -
+b); the last two come from forecasts that vary within a bin. `excess_nll` = NLL - mean entropy is 0 for a calibrated
+model, above 0 for an over-confident one.
 
 Unit: the item or the cluster; differences between series are paired. One row with p near 0 can rule the NLL:
 `share_of_worst_row` says how much.""",

@@ -173,11 +173,11 @@ ANALYSIS = Analysis(
     figure=figure,
     sources=("Blasiok and Nakkiran (2024), Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing",),
     definition="""\
-With the Gaussian kernel of bandwidth s reflected at 0 and 1, smECE_s = $\\int_0^1 |\\frac1n \\sum_i K_s(t, f_i)(f_i - y_i)|
-dt$. It never rises with s; the error reported is the one where smECE_s = s, which is also the bandwidth of the curve. It
-lies between |mean(f - y)| and mean |f - y|.
+With the Gaussian kernel of bandwidth s reflected at 0 and 1, smECE_s = $\\int_0^1 |\\frac1n \\sum_i K_s(t, f_i)(f_i -
+y_i)| dt$. It never rises with s; the error reported is the one where smECE_s = s, which is also the bandwidth of the
+curve. It lies between |mean(f - y)| and mean |f - y|.
 
-Computed on 4,000 or, for small bandwidths, 200,000 midpoints with a cosine transform, in which the reflected kernel is
-diagonal. Where confidence piles up at 1, values of the package relplot 1.0.3 are too large: it counts the mirrored end
-point once. Unit: the item or the cluster; the bandwidth is solved again in every resample.""",
+Computed on 4,000 or, for small bandwidths, 200,000 midpoints with a cosine transform, in which the reflected kernel
+is diagonal. Where confidence piles up at 1, values of the package relplot 1.0.3 are too large: it counts the mirrored
+end point once. Unit: the item or the cluster; the bandwidth is solved again in every resample.""",
 )
