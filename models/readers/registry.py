@@ -33,6 +33,7 @@ _BUILTIN = (
     "olmes.OlmesReader",
     "opencompass.OpenCompassReader",
     "aim_repository.AimReader",
+    "neptune_export.NeptuneExportReader",
     "csv_log.CsvLogReader",
     "json_lines.JsonLinesReader",
     "table_file.TableFileReader",
