@@ -90,6 +90,7 @@ _BUILTIN = {
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
+    "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
 }
 """Module of each of our analyses, by id."""
 

@@ -62,7 +62,7 @@ def cross_correlation(first: np.ndarray, second: np.ndarray, most: int) -> np.nd
         for lag in range(-most, most + 1)
     ]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack(values, axis=-1) / np.asarray(scale)[..., None]
+        return np.asarray(np.stack(values, axis=-1) / np.asarray(scale)[..., None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,8 @@ class LeadLagQuestion(Question):
                 "Name two signals: first and second.", remedy="Tags: " + ", ".join(list(store.tags())[:10])
             )
         others = {curve.run.key: curve for curve in aligned(store, asked.second, "step", asked.runs)}
-        runs, most_joint = [], 0
+        runs: list[LeadLag] = []
+        most_joint = 0
         for curve in aligned(store, asked.first, "step", asked.runs):
             if curve.run.key in others:
                 joint = np.intersect1d(curve.latest()[0], others[curve.run.key].latest()[0], return_indices=True)
@@ -244,9 +245,8 @@ def _estimates(runs: list[LeadLag], asked: LeadLagQuestion) -> dict[str, Estimat
         estimates[f"{prefix}correlation"] = Estimate(*one.at_lag, asked.level)
     if len(runs) > 1:
         lags = np.array([one.lag[0] for one in runs])
-        estimates["mean_lag"] = Estimate(
-            float(lags.mean()), *map(float, resampling.t_interval(lags, asked.level)), asked.level
-        )
+        low, high = resampling.t_interval(lags, asked.level)
+        estimates["mean_lag"] = Estimate(float(lags.mean()), float(low), float(high), asked.level, "values")
     return estimates
 
 
