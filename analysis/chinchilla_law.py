@@ -93,6 +93,11 @@ class Law:
             left = loss - self.E - self.A * N**-self.alpha
             return np.asarray(np.where(left > 0, (self.B / left) ** (1 / self.beta), np.nan))
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any], form: FormName = "sum") -> Law:
+        """Give the law of named parameters."""
+        return cls(values["A"], values["B"], values["E"], values["alpha"], values["beta"], form)
+
     @property
     def exponents(self) -> tuple[Any, Any]:
         """The exponents of compute in the N and the D that are optimal."""

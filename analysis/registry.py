@@ -22,6 +22,7 @@ _BUILTIN = {
     "curve.extrapolate": "curves.extrapolate",
     "curve.efficiency": "curves.efficiency",
     "curve.plateau": "curves.plateau",
+    "curve.grokking": "curves.grokking",
     "curve.gap": "curves.gap",
     "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
@@ -83,14 +84,15 @@ _BUILTIN = {
     "uncertainty.decomposition": "calibration.decomposition",
     "intervals.scores": "calibration.intervals",
     "conformal.split": "calibration.conformal",
-    "groups.worst": "robustness.worst_group",
-    "groups.accuracy-curve": "robustness.accuracy_curve",
-    "robust.effective": "robustness.effective",
-    "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
+    "items.irt": "items.irt",
     "dynamics.data-map": "items.data_map",
     "dynamics.aum": "items.aum",
     "labels.confident-joint": "items.confident_joint",
     "sampling.pass-k": "sampling.pass_k",
+    "groups.worst": "robustness.worst_group",
+    "groups.accuracy-curve": "robustness.accuracy_curve",
+    "robust.effective": "robustness.effective",
+    "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
 }
 """Module of each of our analyses, by id."""
 
