@@ -21,6 +21,7 @@ _BUILTIN = (
     "sacred_run.SacredReader",
     "dvclive_folder.DvcLiveReader",
     "ray_tune.RayTuneReader",
+    "clearml_offline.ClearMlReader",
     "text_log.TextLogReader",
     "stable_baselines.StableBaselinesReader",
     "lm_eval.LmEvalReader",
