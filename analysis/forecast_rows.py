@@ -433,7 +433,7 @@ def probabilities(frame: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
     classes = [name.removeprefix(prefix) for name in named[prefix]]
     if not classes:
         return np.empty((len(frame), 0)), []
-    p = frame[named[prefix]].to_numpy(float)
+    p = frame[named[prefix]].to_numpy(float, copy=True)
     if prefix == "logit.":
         return _softmax(p), classes
     if len(classes) > 1 and (np.abs(p.sum(axis=1) - 1) > 1e-3).any():
