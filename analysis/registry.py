@@ -23,6 +23,7 @@ _BUILTIN = {
     "curve.efficiency": "curves.efficiency",
     "curve.plateau": "curves.plateau",
     "curve.grokking": "curves.grokking",
+    "transfer.matrix": "curves.transfer_matrix",
     "curve.gap": "curves.gap",
     "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
