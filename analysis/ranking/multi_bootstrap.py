@@ -13,6 +13,7 @@ import pandas as pd
 from ...models.engine import LOCAL, Engine
 from ...models.errors import AnalysisError, TooLittleData
 from ...models.figure import Axis, Bars, Clauses, FigureSpec, Line, Panel, Rule
+from ...models.natural_order import natural_order
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, significant, with_interval
@@ -66,7 +67,7 @@ class MultiBootstrapQuestion(Question):
 
     needs: ClassVar = (Need("predictions", ("correct|prediction",)),)
 
-    arm: str = option("model", help="column of the arms", choices="columns of predictions")
+    arm: str = option("", help="column of the arms; model, else version, if empty", choices="columns of predictions")
     first: str = option(
         "", help="arm that was there before; the first if empty", choices="predictions.model|predictions.version"
     )
@@ -87,23 +88,25 @@ class MultiBootstrapQuestion(Question):
         if not store.has_rows("predictions"):
             return self
         frame = store.rows("predictions")
-        run = self.run or next((name for name in present(frame, ("seed", "version", "sample")) if name != self.arm), "")
-        if self.arm not in frame.columns:
-            return replace(self, run=run)
-        arms = [str(value) for value in frame[self.arm].dropna().unique()]
-        first = self.first or next((arm for arm in arms if arm != self.second), "")
-        second = self.second or next((arm for arm in arms if arm != first), "")
-        return replace(self, run=run, first=first, second=second)
+        arm, arms = self.arm, []
+        for column in present(frame, (self.arm,) if self.arm else ("model", "version")):
+            arm, arms = column, _values_of_one_task(frame, column)
+            if len(arms) > 1:
+                break
+        run = self.run or next((name for name in present(frame, ("seed", "version", "sample")) if name != arm), "")
+        first = self.first or next((value for value in arms if value != self.second), "")
+        second = self.second or next((value for value in arms if value != first), "")
+        return replace(self, arm=arm, run=run, first=first, second=second)
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> MultiBootstrap:
         """Resample seeds and items together, and each alone."""
         asked = self.resolved(store)
         frame = store.rows("predictions")
-        if asked.arm not in frame.columns:
+        if asked.arm and asked.arm not in frame.columns:
             raise AnalysisError(f"The predictions have no column called {asked.arm!r}.")
         if not (asked.first and asked.second):
             raise TooLittleData(
-                needs=f"predictions of two arms (values of {asked.arm})", found="one",
+                needs="predictions of two arms (models, versions) on one task", found="one",
                 remedy="Choose the column of the arms (arm).",
             )  # fmt: skip
         by = tuple(name for name in (asked.arm, asked.run) if name)
@@ -180,6 +183,18 @@ class MultiBootstrapQuestion(Question):
             tables={"runs": table},
             notes=(*notes, *matrix.notes),
         )
+
+
+def _values_of_one_task(frame: pd.DataFrame, column: str) -> list[str]:
+    """Give the values of a column within the task that has most of them."""
+    parts = (
+        [frame]
+        if not present(frame, ["task"])
+        else [part for _, part in frame.groupby("task", observed=True, sort=False)]
+    )
+    found: list[list[str]] = [[str(value) for value in part[column].dropna().unique()] for part in parts]
+    most = max(map(len, found))
+    return sorted(next(values for values in found if len(values) == most), key=natural_order)
 
 
 def _either(asked: MultiBootstrapQuestion) -> AnyOf:

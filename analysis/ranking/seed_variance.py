@@ -51,7 +51,7 @@ class SeedVariance(Result):
         true, seen = e["distribution_sd"], e["observed_sd"]
         left = with_interval(100 * true.value, 100 * true.low, 100 * true.high)
         return (
-            f"Accuracy of {self.whose} differs between {len(self.halves)} seeds with an SD of "
+            f"Accuracy of {self.whose} differs between {len(self.halves)} runs with an SD of "
             f"{significant(100 * seen.value, 3)} points; independent luck on these items alone would make "
             f"{significant(100 * e['independent_sd'].value, 3)}, and {left} "
             "are left for how well they do on the whole distribution."
@@ -228,7 +228,7 @@ def figure(question: SeedVarianceQuestion, result: SeedVariance) -> FigureSpec:
     )  # fmt: skip
     split = Panel(
         key="parts",
-        x=Axis(label=f"SD over seeds (points), {100 * question.level:g} %", low=0.0),
+        x=Axis(label=f"SD over runs (points), {100 * question.level:g} %", low=0.0),
         y=Axis(scale="category", names=tuple(parts["part"]), inverted=True),
         marks=(bars,),
         title="Where it comes from",
@@ -251,7 +251,7 @@ def figure(question: SeedVarianceQuestion, result: SeedVariance) -> FigureSpec:
     )
     e = result.estimates
     return FigureSpec(
-        title=f"Seeds of {result.whose}",
+        title=f"Runs of {result.whose}",
         subtitle=f"{e['runs'].value:.0f} runs, {e['n'].value:,.0f} items, mean accuracy {100 * e['accuracy'].value:.1f} %",
         panels=(split, scatter),
         columns=2,

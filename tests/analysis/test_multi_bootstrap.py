@@ -17,7 +17,7 @@ from runglass.models.tables import TableRows
 def store_of(first: np.ndarray, second: np.ndarray, *, shift: int = 0, **columns: Any) -> RunStore:
     """Two arms of seeds (columns) on items (rows); the seeds of the second are numbered from `shift` on."""
     frames = []
-    for arm, right, start in (("old", first, 0), ("new", second, shift)):
+    for arm, right, start in (("1-old", first, 0), ("2-new", second, shift)):
         n, runs = right.shape
         rows = {
             "model": arm,
@@ -110,7 +110,7 @@ def test_that_one_arm_is_too_little() -> None:
     one, _ = arms(0, 0, 3, 20)
     store = store_of(one, one)
     frame = store.rows("predictions")
-    alone = RunStore().adding([TableRows("a.csv", "test", frame[frame["model"] == "old"], "predictions")])
+    alone = RunStore().adding([TableRows("a.csv", "test", frame[frame["model"] == "1-old"], "predictions")])
     with pytest.raises(TooLittleData, match="two arms"):
         asked(alone)
 
