@@ -151,10 +151,10 @@ class Coupled:
         return np.asarray((outer[:, None, :] @ self.jacobian(state))[:, 0])
 
 
-def sum_form(N: np.ndarray, D: np.ndarray, *, offset: bool = True) -> Powers:
+def sum_form(N: np.ndarray, D: np.ndarray, *, offset: bool = True, centred: bool = True) -> Powers:
     """Give A / N^alpha + B / D^beta, with or without E, as a form."""
     terms = [Term("A", (("alpha", -np.log(N)),)), Term("B", (("beta", -np.log(D)),))]
-    return Powers([*terms, Term("E")] if offset else terms, len(N))
+    return Powers([*terms, Term("E")] if offset else terms, len(N), centred=centred)
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ class Powers:
     terms : sequence of Term
     n : int
         Number of points.
+    centred : bool
+        Whether logarithms are centred inside, which makes the search short; a profile of a level is of that at 0.
 
     Attributes
     ----------
@@ -87,7 +89,7 @@ class Powers:
         gives it at 0, as papers write it.
     """
 
-    def __init__(self, terms: Sequence[Term], n: int) -> None:
+    def __init__(self, terms: Sequence[Term], n: int, *, centred: bool = True) -> None:
         self.terms = tuple(terms)
         self.n = n
         levels = [term.level for term in terms]
@@ -100,7 +102,7 @@ class Powers:
         for number, term in enumerate(terms):
             rows = [np.ones(n)]
             for name, logs in term.powers:
-                middle = float(np.mean(logs))
+                middle = float(np.mean(logs)) if centred else 0.0
                 rows.append(np.asarray(logs, float) - middle)
                 self.to_outward[number, place[name]] = -middle
             self._designs.append(np.ascontiguousarray(np.stack(rows)))
