@@ -37,6 +37,7 @@ _BUILTIN = {
     "scaling.isoflop": "scaling.isoflop",
     "scaling.overtraining": "scaling.overtraining",
     "scaling.loss-to-error": "scaling.loss_to_error",
+    "scaling.loss-to-loss": "scaling.loss_to_loss",
     "scaling.ladder": "scaling.ladder",
     "scaling.observational": "scaling.observational",
     "scaling.power-offset": "scaling.power_offset",
