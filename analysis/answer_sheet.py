@@ -149,6 +149,10 @@ class Sheet:
         The versions.
     items : DataFrame
         One row an item: its key (task, item, sample ...), its label, and what else was asked for.
+    item_keys : ndarray of object, shape (items,)
+        The column `item` of `items`.
+    has_tasks : bool
+        Whether items are of several tasks, so that the item alone does not identify them.
     present : ndarray of bool, shape (items, versions)
         Whether it was answered and is known to be right or wrong.
     right : ndarray of float, shape (items, versions)
@@ -174,6 +178,8 @@ class Sheet:
     by: str
     names: tuple[str, ...]
     items: pd.DataFrame
+    item_keys: np.ndarray
+    has_tasks: bool
     present: np.ndarray
     right: np.ndarray
     score: np.ndarray
@@ -216,10 +222,10 @@ class Sheet:
 
     def clause(self, mask: np.ndarray, names: Sequence[str] = ()) -> Clause:
         """Give the clause that holds for the items where `mask` does, among the answers of some versions."""
-        if "task" in self.items.columns and self.items["task"].nunique() > 1:
+        if self.has_tasks:
             clause = clause_of_items(self.items[mask], self.items)
         else:
-            clause = is_in("item", self.items["item"].to_numpy(object)[mask].tolist())
+            clause = is_in("item", self.item_keys[mask].tolist())
         return both(is_in(self.by, names), clause) if names else clause
 
     def given(self, version: int) -> np.ndarray:
@@ -241,6 +247,7 @@ class Sheet:
         return replace(
             self,
             items=self.items[mask].reset_index(drop=True),
+            item_keys=self.item_keys[mask],
             present=self.present[mask],
             right=self.right[mask],
             score=self.score[mask],
@@ -421,6 +428,8 @@ def _joined(
         by=asked.by,
         names=tuple(chosen),
         items=items[kept].reset_index(drop=True),
+        item_keys=items["item"].to_numpy(object)[kept],
+        has_tasks="task" in items.columns and items["task"].nunique() > 1,
         present=known[kept],
         right=np.where(known, right, np.nan)[kept],
         score=np.where(known, graded, np.nan)[kept],

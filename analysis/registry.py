@@ -24,6 +24,7 @@ _BUILTIN = {
     "curve.plateau": "curves.plateau",
     "curve.grokking": "curves.grokking",
     "transfer.matrix": "curves.transfer_matrix",
+    "reward.overoptimisation": "curves.overoptimisation",
     "curve.gap": "curves.gap",
     "curve.crossover": "curves.crossover",
     "health.spikes": "curves.spikes",
