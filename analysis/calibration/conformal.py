@@ -342,10 +342,11 @@ def figure(question: ConformalQuestion, result: ConformalSets) -> FigureSpec:
         ),
     ]
     if len(result.sizes):
-        bars = Bars(key="sizes", at=result.sizes["size"].to_numpy(float), height=result.sizes["n"].to_numpy(float))
-        panels.append(
-            Panel(key="sizes", x=Axis(label="classes in the set"), y=Axis(label="rows", low=0.0), marks=(bars,))
-        )
+        counts = np.zeros(int(result.sizes["size"].max()) + 1)
+        counts[result.sizes["size"].to_numpy(int)] = result.sizes["n"].to_numpy(float)
+        bars = Bars(key="sizes", at=np.arange(len(counts), dtype=float), height=counts)
+        x_axis = Axis(label="classes in the set", scale="category", names=tuple(map(str, range(len(counts)))))
+        panels.append(Panel(key="sizes", x=x_axis, y=Axis(label="rows", low=0.0), marks=(bars,)))
     curve = result.curve
     x = curve["target"].to_numpy()
     panels.append(
