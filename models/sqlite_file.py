@@ -60,7 +60,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             database.execute("PRAGMA query_only = ON")
             database.execute("PRAGMA trusted_schema = OFF")
             yield database
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # The second is what Python makes of a message that quotes a damaged schema.
         raise ReadError(f"The database cannot be read: {error}.") from None
 
 
@@ -72,9 +73,9 @@ def _connected(path: Path, header: bytes, folder: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         database.close()
-        if not _size(_beside(path, "-journal")):
+        if not isinstance(error, sqlite3.OperationalError) or not _size(_beside(path, "-journal")):
             raise
         return sqlite3.connect(_copied(path, "-journal", folder))
     return database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -9,6 +10,8 @@ from importlib.metadata import entry_points
 from ..tables import Problem
 from ..text_pattern import TextPattern
 from .base import Entry, Match, Reader
+
+_log = logging.getLogger(__name__)
 
 _BUILTIN = (
     "tensorboard.TensorBoardReader",
@@ -66,7 +69,11 @@ def reader_for(entry: Entry, patterns: tuple[TextPattern, ...] = ()) -> tuple[Re
     for reader in readers(patterns)[0]:
         if entry.is_folder and not reader.looks_at_folders:
             continue
-        match = reader.match(entry)
+        try:
+            match = reader.match(entry)
+        except Exception:  # what one reader cannot look at, another may know
+            _log.exception("Looking at %s as %s failed", entry.relative, reader.name)
+            continue
         if match > best_match:
             best, best_match = reader, match
             if match is Match.YES:

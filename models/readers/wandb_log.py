@@ -120,7 +120,7 @@ class WandbReader(Reader):
                 known = None
             if known is None:
                 known, start = _Known(), FILE_HEADER_BYTES
-                yield beside
+            yield beside
             framed = FramedFile(file, start)
             now = known.copied()
             rows = _Rows()

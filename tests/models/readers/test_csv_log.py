@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runglass.models.errors import ReadError
+from runglass.models.loader import load
 from runglass.models.progress import quiet
 from runglass.models.readers.base import Cursor, Entry, Match, Source
 from runglass.models.readers.csv_log import CsvLogReader
@@ -389,3 +390,21 @@ def test_that_headers_longer_than_the_first_look_are_recognised(shared_data: Pat
     path = shared_data / "scaling/ladder/ladder-runs/190M-5xC.csv"
     assert match(path) is Match.MAYBE
     assert len(curves(path)["eval/c4_en-validation/CrossEntropyLoss"]) == 73
+
+
+def test_that_a_folder_of_ultralytics_is_a_run_with_its_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "detect" / "train"
+    folder.mkdir(parents=True)
+    # Older versions pad names and values with spaces.
+    (folder / "results.csv").write_text(
+        "                  epoch,         train/box_loss,       metrics/mAP50(B)\n"
+        "                      0,                    1.5,                    0.1\n"
+        "                      1,                   1.25,                    0.2\n"
+    )
+    (folder / "args.yaml").write_text("task: detect\nlr0: 0.01\nseed: 0\n")
+    store = load([tmp_path / "detect"])
+    assert not store.problems
+    (run,) = store.runs.values()
+    assert (run.key, store.config(run)) == ("detect/train", {"task": "detect", "lr0": 0.01, "seed": 0})
+    assert run.curves["train/box_loss"].value.tolist() == [1.5, 1.25]
+    assert run.curves["metrics/mAP50(B)"].step.tolist() == [0, 1]

@@ -121,8 +121,10 @@ def test_that_only_what_is_read_is_watched(tmp_path: Path) -> None:
     assert list(loader.new_events())
     (folder / "files/media/image.png").write_bytes(b"new")
     assert not list(loader.new_events())
-    (folder / "files/config.yaml").write_text("lr: {value: 3}\n")
-    assert list(loader.new_events())
+    (folder / "files/config.yaml").write_text("lr: {value: 3}\nadded: {value: 4}\n")
+    events = [event for batch in loader.new_events() for event in batch]
+    (run,) = RunStore().adding(events).runs.values()
+    assert (run.config["lr"], run.config["added"], run.name) == (10.0, 4, "failed")
     assert [Path(path).name for path, _, _ in loader.files()] == ["config.yaml", "run-failed.wandb"]
 
 
