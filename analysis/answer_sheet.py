@@ -540,3 +540,20 @@ def unit_sums(values: np.ndarray, units: np.ndarray, number: int) -> np.ndarray:
     sums = np.zeros((number, *values.shape[1:]))
     np.add.at(sums, units, values)
     return sums
+
+
+def drawn_units(values: np.ndarray, units: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the sums of each unit that a bootstrap draws, and how many such units there are.
+
+    Where units are items, equal ones are held together, which leaves few to draw.
+
+    Parameters
+    ----------
+    values : ndarray, shape (items, columns)
+    units : ndarray of int, shape (items,)
+    number : int
+        How many units there are.
+    """
+    if number == len(values):
+        return np.unique(values, axis=0, return_counts=True)
+    return unit_sums(values, units, number), np.ones(number, dtype=np.int64)

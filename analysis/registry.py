@@ -23,6 +23,7 @@ _BUILTIN = {
     "curve.efficiency": "curves.efficiency",
     "curve.plateau": "curves.plateau",
     "curve.grokking": "curves.grokking",
+    "curve.prequential": "curves.prequential",
     "transfer.matrix": "curves.transfer_matrix",
     "reward.overoptimisation": "curves.overoptimisation",
     "curve.gap": "curves.gap",
@@ -101,6 +102,7 @@ _BUILTIN = {
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
+    "judges.agreement": "judges.agreement",
 }
 """Module of each of our analyses, by id."""
 

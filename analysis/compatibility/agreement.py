@@ -19,7 +19,7 @@ from ...models.result import Estimate, Result, counted, with_interval
 from ...models.selection import Clause
 from ...models.store import RunStore
 from ..answer_marks import square_matrix
-from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units, unit_sums
+from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units, drawn_units
 from ..resampling import DRAWS, bootstrap, percentile_interval
 
 _LEAST = 1e-12
@@ -95,7 +95,7 @@ class AgreementQuestion(PairQuestion):
         divergence, clipped = _divergences(sheet)
         matrices = {
             "agreement": np.stack([(codes == codes[:, [i]]).mean(axis=0) for i in range(k)]),
-            "kappa": np.array([[cohen_kappa(codes[:, i], codes[:, j]) for j in range(k)] for i in range(k)]),
+            "kappa": _kappas(codes),
             "error_overlap": _ratio(wrong.T.astype(float) @ wrong, (wrong[:, :, None] | wrong[:, None, :]).sum(axis=0)),
             "divergence": divergence,
         }
@@ -158,6 +158,16 @@ def cohen_kappa(one: np.ndarray, other: np.ndarray) -> float:
     return math.nan if expected == 1 else (float(np.mean(one == other)) - expected) / (1 - expected)
 
 
+def _kappas(codes: np.ndarray) -> np.ndarray:
+    """Give Cohen's kappa of all pairs of columns, shape (versions, versions)."""
+    k = codes.shape[1]
+    numbers = np.unique(codes, return_inverse=True)[1].reshape(codes.shape)
+    margins = np.stack([np.bincount(numbers[:, i], minlength=int(numbers.max()) + 1) for i in range(k)]) / len(codes)
+    expected = margins @ margins.T
+    agree = np.stack([(numbers == numbers[:, [i]]).mean(axis=0) for i in range(k)])
+    return np.where(expected < 1, _ratio(agree - expected, 1 - expected), np.nan)
+
+
 def _divergences(sheet: Sheet) -> tuple[np.ndarray, int]:
     """Give the mean KL divergence (nats) of each pair, row ‖ column, and how many probabilities were raised to 1e-12."""
     k = len(sheet.names)
@@ -191,11 +201,11 @@ def _estimates(
     wrong = sheet.right <= 0.5
     columns = [numbers[:, 0] == numbers[:, 1], wrong.all(axis=1), wrong.any(axis=1), np.ones(len(sheet), dtype=bool)]
     columns += [numbers[:, 0] == v for v in used] + [numbers[:, 1] == v for v in used]
-    sums = unit_sums(np.stack(columns, axis=1).astype(float), units, number)
+    sums, sizes = drawn_units(np.stack(columns, axis=1).astype(float), units, number)
     statistic = partial(_of_sums, sums, len(used))
-    seen = statistic(np.ones((1, number)))[0]
+    seen = statistic(sizes[None].astype(float))[0]
     drawn = bootstrap(
-        statistic, number, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress, block_size=50
+        statistic, sizes, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress, block_size=50
     )
     if many:
         seen[1], drawn[:, 1] = cohen_kappa(codes[:, 0], codes[:, 1]), np.nan

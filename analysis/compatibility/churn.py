@@ -19,7 +19,7 @@ from ...models.result import Estimate, Result, shortened
 from ...models.selection import Clause
 from ...models.store import RunStore
 from ..answer_marks import square_matrix
-from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units, unit_sums
+from ..answer_sheet import PairQuestion, Sheet, answer_sheet, cluster_units, drawn_units
 from ..paired_tests import odds_ratio_interval
 from ..resampling import DRAWS, bootstrap, percentile_interval, wilson
 
@@ -205,11 +205,11 @@ def _estimates(
     }
     if changed.shape[1] > 1:
         columns["churn_retrain"] = changed[:, 1].astype(float)
-    columns["soft_churn"] = soft if soft is not None else np.full(n, np.nan)
+    columns["soft_churn"] = soft if soft is not None else np.zeros(n)
     values = np.stack(list(columns.values()), axis=1)
-    sums = unit_sums(np.concatenate([values, np.ones((n, 1))], axis=1), units, number)
+    sums, sizes = drawn_units(np.concatenate([values, np.ones((n, 1))], axis=1), units, number)
     drawn = bootstrap(
-        partial(_means, sums), number, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
+        partial(_means, sums), sizes, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
     )
     estimates = {"n": Estimate(n, unit="items", why_no_interval="a count")}
     for at, (name, column) in enumerate(columns.items()):
@@ -217,9 +217,11 @@ def _estimates(
             low, high = (float(end) for end in percentile_interval(drawn[:, at], asked.level))
         else:
             low, high = (float(end) for end in wilson(column.sum(), n, asked.level))
-        why = soft_why if name == "soft_churn" and soft is None else ""
+        if name == "soft_churn" and soft is None:
+            estimates[name] = Estimate(math.nan, unit="nats", why_no_interval=soft_why)
+            continue
         unit = "nats, mean KL(old‖new)" + clipped if name == "soft_churn" else ""
-        estimates[name] = Estimate(float(column.mean()), low, high, asked.level, unit, why)
+        estimates[name] = Estimate(float(column.mean()), low, high, asked.level, unit)
     if "churn_retrain" in columns:
         place = list(columns).index("churn_retrain")
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -19,11 +19,11 @@ from ...models.result import Estimate, Result, counted
 from ...models.selection import Clause, both, is_in
 from ...models.store import RunStore
 from ..answer_marks import MOST_ROWS, dots, named_axis
-from ..answer_sheet import AnswersQuestion, Sheet, answer_sheet, cluster_units, unit_sums
+from ..answer_sheet import AnswersQuestion, Sheet, answer_sheet, cluster_units, drawn_units
 from ..answers import present
 from ..resampling import DRAWS, bootstrap, percentile_interval, sd_interval
 
-_REPEAT_COLUMNS = ("repeat", "sample", "repetition", "trial", "run_number", "seed", "epoch")
+_REPEAT_COLUMNS = ("repeat", "sample", "repetition", "trial", "run_number", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +173,9 @@ def _estimates(
         "accuracy": measured["share"],
     }
     values = np.stack([*columns.values(), np.ones(len(sheet))], axis=1)
-    sums = unit_sums(values, units, number)
+    sums, sizes = drawn_units(values, units, number)
     drawn = bootstrap(
-        partial(_means, sums), number, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
+        partial(_means, sums), sizes, draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
     )
     low, high = (np.asarray(end) for end in percentile_interval(drawn, asked.level))
     names = {"mean_entropy": "bits", "self_flip": "of items, between two repeats"}
