@@ -159,30 +159,34 @@ def _measures(
 def _of_draws(
     wrong: np.ndarray, differs: np.ndarray, units: np.ndarray, first: int, steps: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Give the measures of each draw and epsilon; models enter one after the other, so that each draw is one sweep."""
-    differing = differs.astype(float)
+    """Give the measures of each draw and epsilon, shape (draws, steps, 3).
+
+    Models enter in the order of their errors. An item is ambiguous from the first model on that predicts it otherwise, and
+    that place is the same for all draws with the same order, of which there are few.
+    """
+    weights = counts[:, units].astype(float)
+    total = weights.sum(axis=1)
+    errors = weights @ wrong / total[:, None]
+    excess = errors - errors[:, [first]]
+    churns = weights @ differs.astype(float) / total[:, None]
+    others = np.array([model for model in range(wrong.shape[1]) if model != first])
+    entering = others[np.argsort(excess[:, others], axis=1, kind="stable")]
     measures = np.full((len(counts), len(steps), 3), np.nan)
-    for draw, drawn in enumerate(counts):
-        weights = drawn[units].astype(float)
-        total = weights.sum()
-        excess = (weights @ wrong - weights @ wrong[:, first]) / total
-        churns = weights @ differing / total
-        entering = np.argsort(excess, kind="stable")
-        entering = entering[entering != first]
-        seen = np.zeros(len(wrong), dtype=bool)
-        entered: list[float] = []
-        ambiguity: list[float] = []
-        discrepancy: list[float] = []
-        for model in entering.tolist():
-            seen |= differs[:, model]
-            entered.append(excess[model])
-            ambiguity.append(float(weights @ seen) / total)
-            discrepancy.append(max(float(churns[model]), discrepancy[-1] if discrepancy else 0.0))
-        number = np.searchsorted(np.array(entered), steps + 1e-12, side="right")
-        measures[draw, :, 0] = 1 + number
-        some = number > 0
-        measures[draw, some, 1] = np.array(ambiguity)[number[some] - 1]
-        measures[draw, some, 2] = np.array(discrepancy)[number[some] - 1]
+    orders, of = np.unique(entering, axis=0, return_inverse=True)
+    for number, order in enumerate(orders):
+        own = np.flatnonzero(of.ravel() == number)
+        place = np.where(differs[:, order].any(axis=1), differs[:, order].argmax(axis=1), len(order))
+        at_place = np.zeros((len(place), len(order) + 1))
+        at_place[np.arange(len(place)), place] = 1.0
+        ambiguity = np.cumsum((weights[own] @ at_place)[:, :-1], axis=1) / total[own, None]
+        discrepancy = np.maximum.accumulate(churns[own][:, order], axis=1)
+        entered = excess[own][:, order]
+        inside = (entered[:, None, :] <= steps[None, :, None] + 1e-12).sum(axis=2)
+        last = np.maximum(inside - 1, 0)
+        rows = np.arange(len(own))[:, None]
+        measures[own, :, 0] = 1 + inside
+        measures[own, :, 1] = np.where(inside > 0, ambiguity[rows, last], np.nan)
+        measures[own, :, 2] = np.where(inside > 0, discrepancy[rows, last], np.nan)
     return measures
 
 
