@@ -42,6 +42,7 @@ _BUILTIN = {
     "scaling.loss-to-loss": "scaling.loss_to_loss",
     "scaling.ladder": "scaling.ladder",
     "scaling.observational": "scaling.observational",
+    "scaling.trend-shape": "scaling.trend_shape",
     "scaling.power-offset": "scaling.power_offset",
     "rank.kendall": "ranking.kendall",
     "rank.concurrence": "ranking.concurrence",

@@ -18,7 +18,7 @@ from ...models.errors import AnalysisError, TooLittleData
 from ...models.figure import Axis, Clauses, FigureSpec, Line, Mark, Panel, Points, Rule
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
-from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
+from ...models.result import Estimate, Result, counted, shortened, with_interval
 from ...models.run_groups import EXCEPT_AT_FIRST
 from ...models.selection import is_in
 from ...models.store import RunStore
@@ -280,7 +280,7 @@ def _notes(groups: list[Pushed], asked: OveroptimisationQuestion, few: int, nega
     source = f"ln n - (n-1)/n of {asked.samples}" if asked.samples else asked.divergence
     notes = [
         f"Gold = {law}, least squares; d = square root of {source}.",
-        f"Intervals: percentile bootstrap, {asked.draws:,} draws of {unit}.",
+        f"Intervals: percentile bootstrap, {asked.draws:,} draws of {unit}; with fewer than ten units it covers too little.",
         "The divergence is that of whole sequences; per-token values have to be multiplied by the length first.",
     ]
     if away := [one.name for one in groups if not one.reached]:
@@ -321,7 +321,7 @@ def figure(question: OveroptimisationQuestion, result: Overoptimisation) -> Figu
     law = "d (α − β ln d)" if result.law == "rl" else "d (α − β d)"
     return FigureSpec(
         title=f"{result.gold} against the divergence",
-        subtitle=f"line: {law}; dotted: proxy; {significant(len(result.groups))} groups",
+        subtitle=f"line: {law}; dotted: proxy; {counted(len(result.groups), 'group')}",
         panels=(panel,),
         caption=f"{result.summary()} {result.notes[0]} {result.notes[1]}",
     )
