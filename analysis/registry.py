@@ -31,6 +31,7 @@ _BUILTIN = {
     "health.spikes": "curves.spikes",
     "health.lr-sensitivity": "curves.lr_sensitivity",
     "health.lead-lag": "curves.lead_lag",
+    "health.noise-scale": "curves.noise_scale",
     "health.schedule-refine": "curves.schedule_refine",
     "scaling.chinchilla": "scaling.chinchilla",
     "scaling.holdout": "scaling.holdout",
@@ -104,6 +105,7 @@ _BUILTIN = {
     "robust.effective": "robustness.effective",
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
     "judges.agreement": "judges.agreement",
+    "judges.position-bias": "judges.position_bias",
 }
 """Module of each of our analyses, by id."""
 

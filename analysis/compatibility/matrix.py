@@ -60,8 +60,8 @@ class FlipMatrix(Result):
         Numbers of the pair that is shown in full.
     cells : dict of str to (float, Clause)
         Items and clause of each cell of that pair's table.
-    ordered : bool
-        Whether the versions stand in an order of time.
+    since_items : dict of str to tuple of Clause
+        Items of broken_since and right_since, one clause a version after the first; empty where there is no order of time.
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ class FlipMatrix(Result):
     items: dict[tuple[int, int], Clause]
     focus: tuple[int, int]
     cells: dict[str, tuple[float, Clause]]
-    ordered: bool
+    since_items: dict[str, tuple[Clause, ...]]
 
     def summary(self) -> str:
         """Give the answer in one sentence."""
@@ -122,10 +122,17 @@ class MatrixQuestion(PairQuestion):
         counts = count_pairs(sheet)
         low, high, how = _nfr_intervals(sheet, asked, counts, engine, progress)
         matrices, pairs = _pairs(sheet, counts, low, high)
+        since_items: dict[str, tuple[Clause, ...]] = {}
         ordered = asked.by != "model" or bool(asked.versions)
         tables = {"pairs": pairs, "versions": _versions(sheet, asked.level)}
         if ordered and asked.compare == "items of all" and sheet.is_counted:
             tables["since"] = broken_since(sheet)
+            since_items = {
+                name: tuple(
+                    sheet.clause(mask, (sheet.names[at], sheet.names[at + 1])) for at, mask in enumerate(masks.T)
+                )
+                for name, masks in _stayed(sheet).items()
+            }
         is_right = np.nan_to_num(sheet.right) > 0.5
         is_wrong = sheet.present & ~is_right
         flipped = is_right[:, focus[0]] != is_right[:, focus[1]]
@@ -150,7 +157,7 @@ class MatrixQuestion(PairQuestion):
             else {},
             focus=focus,
             cells=_cells(sheet, counts, focus, is_right, is_wrong),
-            ordered=ordered,
+            since_items=since_items,
             estimates=_estimates(sheet, asked, counts, matrices, focus, (low, high)),
             tables=tables,
             notes=(_unit(sheet, asked), how, *sheet.notes, *_definitions(asked, sheet)),
@@ -271,21 +278,31 @@ def broken_since(sheet: Sheet) -> pd.DataFrame:
     items the last one has wrong and any before had right.
     """
     is_right = sheet.right > 0.5
+    stayed = _stayed(sheet)
     records = []
     for at in range(1, len(sheet.names)):
         broke, mended = is_right[:, at - 1] & ~is_right[:, at], ~is_right[:, at - 1] & is_right[:, at]
-        stayed_wrong, stayed_right = ~is_right[:, at:].any(axis=1), is_right[:, at:].all(axis=1)
         records.append(
             {
                 "version": sheet.names[at],
                 "before": sheet.names[at - 1],
                 "broke": int(broke.sum()),
-                "broken_since": int((broke & stayed_wrong).sum()),
+                "broken_since": int(stayed["broken_since"][:, at - 1].sum()),
                 "mended": int(mended.sum()),
-                "right_since": int((mended & stayed_right).sum()),
+                "right_since": int(stayed["right_since"][:, at - 1].sum()),
             }
         )
     return pd.DataFrame(records)
+
+
+def _stayed(sheet: Sheet) -> dict[str, np.ndarray]:
+    """Give which items each version after the first broke, or mended, for good, shape (items, versions - 1)."""
+    is_right = sheet.right > 0.5
+    later = range(1, len(sheet.names))
+    return {
+        "broken_since": np.stack([is_right[:, at - 1] & ~is_right[:, at:].any(axis=1) for at in later], axis=1),
+        "right_since": np.stack([~is_right[:, at - 1] & is_right[:, at:].all(axis=1) for at in later], axis=1),
+    }
 
 
 def _cells(
@@ -445,6 +462,7 @@ def _since(result: FlipMatrix) -> Panel:
     bars = [
         Bars(
             key=column, at=at + shift, height=table[column].to_numpy(float), width=0.36, hue=hue, label=label,
+            origin=Clauses("predictions", result.since_items[column]),
             notes=tuple(
                 f"{version}: {count:,} of {all_:,} {word} since {before} stayed so"
                 for version, before, count, all_ in zip(

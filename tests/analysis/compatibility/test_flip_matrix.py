@@ -61,7 +61,11 @@ def test_that_the_pair_in_focus_agrees_with_the_flips_of_that_pair(digits: RunSt
 
 def test_that_what_is_wrong_now_and_was_right_once_is_owed_to_one_version(answered: Answered) -> None:
     sides = ["aaaabbb", "abaabba", "abbabaa", "abbbbab"]
-    since = MatrixQuestion().answer(answered(*map(list, sides))).tables["since"].set_index("version")
+    store = answered(*map(list, sides))
+    result = MatrixQuestion().answer(store)
+    behind = store.rows("predictions", result.since_items["broken_since"][2])
+    assert set(behind["item"]) == {"3", "6"}
+    since = result.tables["since"].set_index("version")
     # Item 1 is wrong since v2, item 2 since v3, items 3 and 6 since v4; items 0 and 4 never changed, 5 is right since v3.
     assert since["broken_since"].to_dict() == {"v2": 1, "v3": 1, "v4": 2}
     assert since["right_since"].to_dict() == {"v2": 0, "v3": 1, "v4": 0}
