@@ -78,6 +78,7 @@ def answer_matrix(
     keep: Sequence[str] = (),
     by: Sequence[str] = ("model", "version"),
     fewest: int = 2,
+    sparse: bool = False,
 ) -> AnswerMatrix:
     """Give the answers of all models to the items all of them answered.
 
@@ -97,6 +98,8 @@ def answer_matrix(
         Columns that tell models apart.
     fewest : int
         Models that are needed.
+    sparse : bool
+        Whether items that not all models answered stay, NaN where there is no answer.
 
     Raises
     ------
@@ -134,11 +137,14 @@ def answer_matrix(
     wide = wide[ordered]
     answered = wide.notna()
     sizes = answered.sum(axis=0)
-    used = sizes * 2 >= sizes.max()
+    used = sizes > 0 if sparse else sizes * 2 >= sizes.max()
     if not used.all():
         notes.append(f"{counted(int((~used).sum()), 'model')} left out, with fewer than half of the items.")
-    kept = wide.loc[answered.loc[:, used].all(axis=1), used]
-    if len(kept) < len(wide):
+    shared = answered.loc[:, used]
+    kept = wide.loc[shared.any(axis=1) if sparse else shared.all(axis=1), used]
+    if sparse and bool(kept.isna().to_numpy().any()):
+        notes.append(f"{100 * float(kept.notna().to_numpy().mean()):.1f} % of the answers are there.")
+    elif not sparse and len(kept) < len(wide):
         notes.append(
             f"{len(kept):,} of {len(wide):,} items were answered by all {int(used.sum())}; only they are used."
         )

@@ -95,17 +95,17 @@ _BUILTIN = {
     "uncertainty.decomposition": "calibration.decomposition",
     "intervals.scores": "calibration.intervals",
     "conformal.split": "calibration.conformal",
-    "items.irt": "items.irt",
-    "dynamics.data-map": "items.data_map",
-    "dynamics.aum": "items.aum",
-    "labels.confident-joint": "items.confident_joint",
-    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
     "judges.agreement": "judges.agreement",
     "judges.position-bias": "judges.position_bias",
+    "items.irt": "items.irt",
+    "dynamics.data-map": "items.data_map",
+    "dynamics.aum": "items.aum",
+    "labels.confident-joint": "items.confident_joint",
+    "sampling.pass-k": "sampling.pass_k",
 }
 """Module of each of our analyses, by id."""
 
