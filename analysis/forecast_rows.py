@@ -543,16 +543,12 @@ def drawn(
     return [part.reshape(draws, *one) for part, one in zip(np.split(all_of_them, ends, axis=1), shape, strict=True)]
 
 
-def calibrated_outcomes(sample: Sample, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Give outcomes redrawn as if every forecast were true, shape (draws, n); rows are taken as independent."""
-    return (generator.random((draws, sample.n)) < sample.f).astype(float)
-
-
 def null_draws(
     sample: Sample,
     statistic: Callable[[Sample, np.ndarray, np.ndarray], np.ndarray],
     asked: ForecastQuestion,
     draws: int,
+    rate: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Give a statistic of outcomes redrawn as if every forecast were true, shape (draws, ...).
 
@@ -562,6 +558,8 @@ def null_draws(
     ----------
     statistic : callable
         Takes a sample, outcomes of shape (k, n) and weights of shape (n,).
+    rate : callable, optional
+        Gives the chance of each forecast in place of the forecast itself.
     """
     generator = np.random.default_rng(np.random.SeedSequence(asked.seed, spawn_key=(1,)))
     sizes = np.ones(sample.n)
@@ -570,13 +568,14 @@ def null_draws(
         sample, counts = together.pooled()
         sizes = counts.astype(float)
     size = max(1, min(draws, _CELLS_OF_A_BLOCK // sample.n))
+    chance = sample.f if rate is None else np.clip(rate(sample.f), 0, 1)
     found = []
     for start in range(0, draws, size):
         k = min(size, draws - start)
         if sizes.max() > 1:
-            y = generator.binomial(sizes.astype(np.int64), sample.f, size=(k, sample.n)) / sizes
+            y = generator.binomial(sizes.astype(np.int64), chance, size=(k, sample.n)) / sizes
         else:
-            y = calibrated_outcomes(sample, k, generator)
+            y = (generator.random((k, sample.n)) < chance).astype(float)
         found.append(statistic(sample, y, sample.weight * sizes))
     return np.concatenate(found)
 

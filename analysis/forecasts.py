@@ -14,6 +14,8 @@ import numpy as np
 
 Closed = Literal["right", "left"]
 
+_FINEST = 200_000
+
 
 def width_edges(bins: int) -> np.ndarray:
     """Give the edges of bins of equal width on [0, 1], shape (bins + 1,); k / bins, so that 3 / 5 is 0.6 to the last
@@ -152,8 +154,9 @@ def fit_smooth(f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -
 
     w = np.ones(len(f)) if weight is None else np.asarray(weight, float)
     total = float(w.sum())
-    # Bandwidths below 1/200 are not resolved by 4000 midpoints, so those take a second, finer grid.
-    for m in (4000, 200_000):
+    # A bandwidth needs twenty midpoints or more: a small one is solved again on a finer grid.
+    m = 4000
+    while True:
         place = np.clip(np.asarray(f, float) * m - 0.5, 0, m - 1)
         left = np.minimum(place.astype(np.int64), m - 2)
         share = place - left
@@ -179,8 +182,9 @@ def fit_smooth(f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -
             else:
                 high = s
         s = (low + high) / 2
-        if s > 20 / m:
+        if s > 20 / m or m >= _FINEST:
             break
+        m = min(_FINEST, max(2 * m, math.ceil(25 / max(s, 1e-6))))
     density = smoothed(dct(deposited(w)), s)
     hits = smoothed(dct(deposited(w * np.asarray(y, float))), s)
     with np.errstate(divide="ignore", invalid="ignore"):

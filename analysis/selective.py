@@ -110,11 +110,12 @@ def coverage_at_risk(sample: Sample, weights: np.ndarray, target: float) -> np.n
     return np.asarray(np.where(fits, answered, 0.0).max(axis=1) / answered[:, -1])
 
 
-def risk_at_coverage(sample: Sample, weights: np.ndarray, coverage: float) -> np.ndarray:
-    """Give the risk at the first block end that covers at least `coverage`, shape (k,)."""
+def risks_at_coverages(sample: Sample, weights: np.ndarray, coverages: np.ndarray) -> np.ndarray:
+    """Give the risk at the first block end that covers at least each of some coverages, shape (k, coverages)."""
     blocks = Blocks.of(sample.f, sample.y, weights)
     answered, errors = blocks.cumulated()
-    place = np.argmax(answered >= coverage * answered[:, -1:] * (1 - 1e-12), axis=1)[:, None]
-    return np.asarray(
-        np.take_along_axis(errors, place, axis=1)[:, 0] / np.take_along_axis(answered, place, axis=1)[:, 0]
-    )
+    found = np.empty((len(weights), len(coverages)))
+    for row, (above, wrong) in enumerate(zip(answered, errors, strict=True)):
+        place = np.searchsorted(above, coverages * above[-1] * (1 - 1e-12))
+        found[row] = wrong[place] / above[place]
+    return found

@@ -50,8 +50,8 @@ class Abstention(Result):
         if len(self.seeds):
             last = self.seeds.iloc[-1]
             return (
-                f"A vote of {int(last['seeds'])} seeds abstains from {100 * last['abstained']:.1f} % of items; answers kept are "
-                f"{100 * last['accuracy']:.1f} % right, and halves of the seeds keep different ones on "
+                f"A vote of {int(last['seeds'])} seeds abstains from {100 * last['abstained']:.1f} % of items; answers kept "
+                f"are {100 * last['accuracy']:.1f} % right, and halves of the seeds keep different ones on "
                 f"{100 * last['disagree']:.2f} %."
             )
         recall, error = e["abstain_recall"], e["abstain_error"]

@@ -190,14 +190,9 @@ def _bands(sample: Sample, asked: CorpQuestion) -> tuple[CorpCurve, np.ndarray]:
         return found
 
     null = null_draws(sample, refitted, asked, _BAND_DRAWS)
-    spread = np.interp(sample.f, f, rate)
-    generator = np.random.default_rng(np.random.SeedSequence(asked.seed, spawn_key=(4,)))
-    y = []
-    for _ in range(_BAND_DRAWS):
-        g, m, k, _ = pooled(sample.f, generator.random(sample.n) < spread, sample.weight)
-        y.append(np.interp(at, g, isotonic_rates(m, k)))
+    around = null_draws(sample, refitted, asked, _BAND_DRAWS, rate=lambda g: np.interp(g, f, rate))
     inner = percentile_interval(null[:, :-1], asked.band_level)
-    outer = percentile_interval(np.array(y), asked.band_level)
+    outer = percentile_interval(around[:, :-1], asked.band_level)
     ends = (np.asarray(end) for end in (inner.low, inner.high, outer.low, outer.high))
     return CorpCurve(f, rate, at, *ends), null[:, -1]
 

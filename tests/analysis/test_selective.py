@@ -15,7 +15,7 @@ from runglass.analysis.calibration import error_detection, risk_coverage
 from runglass.analysis.calibration.error_detection import ErrorDetectionQuestion
 from runglass.analysis.calibration.risk_coverage import RiskCoverageQuestion, clopper_pearson
 from runglass.analysis.forecast_rows import Sample
-from runglass.analysis.selective import coverage_at_risk, ranking, risk_at_coverage, risk_curve
+from runglass.analysis.selective import coverage_at_risk, ranking, risk_curve, risks_at_coverages
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Points, Rule, to_json
 from runglass.models.store import RunStore
@@ -108,7 +108,7 @@ def test_that_operating_points_lie_where_the_risk_curve_says() -> None:
     curve = risk_curve(sample, sample.weight)
     np.testing.assert_allclose(curve.risk, [0, 1 / 2, 1 / 3, 1 / 4, 2 / 5, 2 / 6, 3 / 7, 4 / 8])
     assert coverage_at_risk(sample, sample.weight[None], 0.3)[0] == pytest.approx(4 / 8)
-    assert risk_at_coverage(sample, sample.weight[None], 0.5)[0] == pytest.approx(1 / 4)
+    assert risks_at_coverages(sample, sample.weight[None], np.array([0.5, 1.0]))[0] == pytest.approx([1 / 4, 1 / 2])
 
 
 def test_that_the_threshold_of_a_split_is_judged_on_the_others() -> None:
