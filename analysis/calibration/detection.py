@@ -208,7 +208,7 @@ def figure(question: DetectionQuestion, result: DetectionCalibration) -> FigureS
     """Draw precision, and precision times overlap, against the score; and the errors of every class."""
     marks: list[Mark] = [diagonal()]
     part = result.bins[result.bins["map"] == "none"]
-    size = 4 + 12 * np.sqrt(part["n"].to_numpy() / part["n"].max())
+    size = 3 + 7 * np.sqrt(part["n"].to_numpy() / part["n"].max())
     column = question.score or "confidence"
     origin = Clauses("predictions", tuple(Between(column, row["low"], row["high"]) for row in part.to_dict("records")))
     for number, (name, label) in enumerate((("precision", "precision"), ("overlap", "precision x mean overlap"))):

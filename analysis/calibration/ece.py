@@ -292,10 +292,15 @@ def figure(question: EceQuestion, result: CalibrationErrors) -> FigureSpec:
         first = _estimators_panel(result, level)
     marks: list[Mark] = [Rule(key="bins", axis="x", at=question.bins, option="bins", label="bins")]
     lines = dict(list(result.by_bins.groupby("series", sort=False)))
-    for number, one in enumerate(chosen.series):
+    # Of many checkpoints the first, the middle and the last say how the curve moves.
+    last = len(chosen.series) - 1
+    shown = [chosen.series[k] for k in sorted({0, last // 2, last})] if chosen.along else chosen.series
+    for number, one in enumerate(shown):
         part = lines[one.name]
         x = part["bins"].to_numpy(float)
         hue, name = hue_of(number), "" if len(chosen.series) > 1 else "equal width"
+        if chosen.along:
+            name = f"{chosen.by} {one.name}"
         marks.append(Line(key=f"{one.name}/ece", x=x, y=part["ece"].to_numpy(), hue=hue, width=2.0,
                           label=name, origin=origin_of((one,))))  # fmt: skip
         if len(chosen.series) == 1:
