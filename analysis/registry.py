@@ -34,6 +34,7 @@ _BUILTIN = {
     "health.noise-scale": "curves.noise_scale",
     "health.schedule-refine": "curves.schedule_refine",
     "scaling.chinchilla": "scaling.chinchilla",
+    "scaling.fit-recipe": "scaling.fit_recipe",
     "scaling.holdout": "scaling.holdout",
     "scaling.allocate": "scaling.allocate",
     "scaling.identifiability": "scaling.identifiability",
@@ -107,6 +108,8 @@ _BUILTIN = {
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
     "judges.agreement": "judges.agreement",
     "judges.position-bias": "judges.position_bias",
+    "metrics.meta-evaluation": "judges.meta_evaluation",
+    "cost.pareto": "cost.pareto",
 }
 """Module of each of our analyses, by id."""
 

@@ -158,6 +158,19 @@ def _tree(text: str) -> tuple[ast.expr, dict[str, str]]:
     return tree, names
 
 
+def syntax(text: str) -> tuple[ast.expr, dict[str, str]]:
+    """Give the checked syntax tree of an expression, and the names that stood in backticks by their placeholders.
+
+    For those who do something else with an expression than compute it on columns: a law with parameters, say.
+
+    Raises
+    ------
+    ExpressionError
+        When it cannot be understood, or holds what no expression may.
+    """
+    return _tree(text)
+
+
 def _check(node: ast.expr, text: str, depth: int) -> None:
     """Refuse everything that is not on the list."""
     if depth > _MOST_DEPTH:
