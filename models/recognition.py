@@ -107,6 +107,11 @@ _FACTS = frozenset(
 )
 """Names, beside those that say so in a word, of what is known about a model or an item and not measured."""
 
+_RATERS = frozenset({"judge", "rater", "annotator"})
+_RATINGS = frozenset({"rating", "grade", "score", "verdict"})
+_HUMAN_RATINGS = frozenset({"human", "human_score", "human_rating", "human_grade", "rating"})
+"""Names of columns that hold what people or judges said of an answer."""
+
 _CATEGORIES = ("model", "version", "task", "metric", "split", "group")
 _PROBABILITIES = re.compile(r"(prob|probs|proba|probability|probabilities|softmax)[._ \[](.+?)\]?", re.IGNORECASE)
 _LOGITS = re.compile(r"(logit|logits)[._ \[](.+?)\]?", re.IGNORECASE)
@@ -261,6 +266,19 @@ def _predictions(frame: pd.DataFrame, name: str) -> tuple[str, pd.DataFrame] | N
     if "item" not in frame.columns:
         frame = frame.assign(item=np.arange(len(frame)))
     return "predictions", _naming_model(judged(frame), name)
+
+
+def _ratings(frame: pd.DataFrame, name: str) -> tuple[str, pd.DataFrame] | None:
+    """A row is what a person or judge said of one answer, without an answer or label beside it."""
+    named = _named(frame, "predictions")
+    if _plain(named.get("item", "")) in ("", *_WEAK_ITEMS):
+        return None
+    plain = set(map(_plain, frame.columns))
+    by_rater = plain & _RATERS and plain & _RATINGS
+    if not (by_rater or plain & _HUMAN_RATINGS):
+        return None
+    kept = {new: old for new, old in named.items() if new not in ("correct", "confidence") or _within_unit(frame[old])}
+    return "predictions", _naming_model(_adding(frame, kept), name)
 
 
 def _outputs(frame: pd.DataFrame) -> dict[str, str]:
@@ -523,6 +541,7 @@ _RECOGNISERS: tuple[Callable[[pd.DataFrame, str], tuple[str, pd.DataFrame] | Non
     _wide_answers,
     _predictions,
     _wide_correctness,
+    _ratings,
     _scores,
     _wide_scores,
 )

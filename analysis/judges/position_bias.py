@@ -123,14 +123,12 @@ class PositionBiasQuestion(Question):
             estimates=estimates,
             tables={
                 "judges": pd.DataFrame(rows),
-                "pairs": unsure[["judge", "item", "first", "second", "balanced", "entropy", "conflict"]].reset_index(
-                    drop=True
-                ),
+                "pairs": unsure[listed].reset_index(drop=True),
             },
             notes=(
                 f"Unit: the item, n = {len(found):,}, with all its pairs and judges; {100 * self.level:g} % percentile "
-                f"bootstrap (Wilson at 0 and 100 %), {self.draws} draws, seed {self.seed}. Sign test: exact, two-sided, pairs as "
-                "independent.",
+                f"bootstrap (Wilson at 0 and 100 %), {self.draws} draws, seed {self.seed}. Sign test: exact, two-sided, pairs "
+                "as independent.",
                 *notes,
                 "Ties count one half for both. A judge that often says tie has fewer conflicts.",
             ),
