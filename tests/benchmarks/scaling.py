@@ -3,8 +3,9 @@
 Run it: ``python tests/benchmarks/scaling.py``.
 
 Prints ratios of times in this run, and objectives: ours is to be as low or lower. Peers are scipy's L-BFGS-B from the grid of
-4,500 starts that the field uses, timed on a sample of the grid and scaled up, with analytic and with numeric gradients. A warm refit by scipy with
-numeric gradients stops near where it started: what it saves in time it loses in intervals far too narrow.
+4,500 starts that the field uses, timed on a sample of the grid and scaled up, with analytic and with numeric gradients. A
+warm refit by scipy with numeric gradients stops near where it started: what it saves in time it loses in intervals far too
+narrow.
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ def main() -> None:
         warm, _ = timed(
             lambda jac=jac: minimize(objective, form.outward(fitted.theta) * 1.001, jac=jac, method="L-BFGS-B"), 5
         )
+        verdict = "not lower" if least >= fitted.objective * (1 - 1e-9) else "LOWER"
         print(
             f"scipy L-BFGS-B, {name} gradient: grid of {len(grid)} about {whole:.1f} s = {whole / ours:,.0f} x ours, best "
-            f"objective of the sample {least:.12g} ({'not lower' if least >= fitted.objective * (1 - 1e-9) else 'LOWER'}); a warm refit "
+            f"objective of the sample {least:.12g} ({verdict}); a warm refit "
             f"{1e3 * warm:.2f} ms, {options.draws} of them {options.draws * warm / bootstrap:.1f} x ours"
         )
 
