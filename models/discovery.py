@@ -20,12 +20,6 @@ from .text_pattern import TextPattern
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 
 
-def _below(above: Path, path: Path) -> str:
-    """Give `path` as a key: the name of `above`, then the way from there."""
-    name = above.resolve().name or above.anchor.strip("/\\:") or "root"
-    return (PurePosixPath(name) / PurePosixPath(os.path.relpath(path, above).replace(os.sep, "/"))).as_posix()
-
-
 def _is_within(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
@@ -47,6 +41,7 @@ class Discovery:
         self._readers: dict[Path, Reader | None] = {}
         self._keys: dict[tuple[str, str, str], str] = {}
         self._taken: set[str] = set()
+        self._labels: dict[Path, str] = {}
 
     def sources(self) -> Iterator[Source | Problem]:
         """Give every source there is now, a folder's configuration before its logs."""
@@ -60,9 +55,23 @@ class Discovery:
                 # Files of one folder that are opened one by one are read as they are where the folder is opened.
                 folder = Path(path).absolute().parent
                 if folder in files:
-                    yield from self._opened(folder, _below(folder, folder), files.pop(folder))
+                    yield from self._opened(folder, self._below(folder, folder), files.pop(folder))
             else:
                 yield from self._under(path)
+
+    def _below(self, above: Path, path: Path) -> str:
+        """Give `path` as a key: what `above` is called, then the way from there.
+
+        A folder is called by its name; a second one of that name also by the folders above it, so that their runs are not
+        taken for one another.
+        """
+        if above not in self._labels:
+            parts = [part for part in above.resolve().parts if part.strip("/\\")] or ["root"]
+            taken = set(self._labels.values())
+            labels = ["/".join(parts[-count:]).replace(":", "") for count in range(1, len(parts) + 1)]
+            self._labels[above] = next((label for label in labels if label not in taken), str(above))
+        way = os.path.relpath(path, above).replace(os.sep, "/")
+        return (PurePosixPath(self._labels[above]) / PurePosixPath(way)).as_posix()
 
     def _opened(self, folder: Path, relative: str, files: Sequence[Path]) -> Iterator[Source | Problem]:
         files = sorted(set(files), key=lambda file: natural_order(file.name))
@@ -82,12 +91,12 @@ class Discovery:
         files: dict[Path, list[Path]] = {}
         for root in found:
             if root.is_dir():
-                yield from self._walked(root, _below(above, root), frozenset(), os.path.realpath(root))
+                yield from self._walked(root, self._below(above, root), frozenset(), os.path.realpath(root))
             else:
                 files.setdefault(root.parent, []).append(root)
         for parent, together in files.items():
             folder = parent if len(found) == 1 else above
-            yield from self._opened(parent, _below(folder, parent), together)
+            yield from self._opened(parent, self._below(folder, parent), together)
 
     def _walked(
         self, folder: Path, relative: str, above: frozenset[tuple[int, int]], top: str

@@ -128,6 +128,16 @@ def test_that_patterns_and_files_can_be_opened(tmp_path):
     assert list(load([tmp_path / "p/a/metrics.csv"]).runs) == ["a"]
 
 
+def test_that_folders_of_the_same_name_are_told_apart(tmp_path):
+    for study in ("study_0", "study_1"):
+        write_log(tmp_path / study / "ogbg/trial/metrics.csv", range(3))
+    loader = Loader([tmp_path / "study_0/ogbg", tmp_path / "study_1/ogbg"])
+    store = follow(loader, RunStore())
+    assert list(store.runs) == ["ogbg/trial", "study_1/ogbg/trial"]
+    assert all(len(run.curves["loss"]) == 3 for run in store.runs.values())
+    assert list(loader.new_events()) == []
+
+
 def test_that_what_is_not_there_is_a_problem(tmp_path):
     (problem,) = load([tmp_path / "nothing"]).problems
     assert "no such file" in problem.what
