@@ -52,7 +52,9 @@ class Emphasis:
             return None
         if isinstance(origin, Keys):
             names = self._names_in(origin.column)
-            return None if names is None else np.fromiter(map(names.__contains__, origin.values), bool, len(origin.values))
+            return (
+                None if names is None else np.fromiter(map(names.__contains__, origin.values), bool, len(origin.values))
+            )
         return self._touched_in(origin)
 
     def _touched(self, origin: Clauses) -> np.ndarray | None:
