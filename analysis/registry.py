@@ -97,11 +97,6 @@ _BUILTIN = {
     "uncertainty.decomposition": "calibration.decomposition",
     "intervals.scores": "calibration.intervals",
     "conformal.split": "calibration.conformal",
-    "items.irt": "items.irt",
-    "dynamics.data-map": "items.data_map",
-    "dynamics.aum": "items.aum",
-    "labels.confident-joint": "items.confident_joint",
-    "sampling.pass-k": "sampling.pass_k",
     "groups.worst": "robustness.worst_group",
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
@@ -109,6 +104,11 @@ _BUILTIN = {
     "judges.agreement": "judges.agreement",
     "judges.position-bias": "judges.position_bias",
     "metrics.meta-evaluation": "judges.meta_evaluation",
+    "items.irt": "items.irt",
+    "dynamics.data-map": "items.data_map",
+    "dynamics.aum": "items.aum",
+    "labels.confident-joint": "items.confident_joint",
+    "sampling.pass-k": "sampling.pass_k",
     "cost.pareto": "cost.pareto",
 }
 """Module of each of our analyses, by id."""

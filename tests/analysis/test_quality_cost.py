@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runglass.analysis.cost import pareto
+from runglass.analysis.cost.pareto import ParetoQuestion
+from runglass.analysis.quality_cost import hypervolume, on_front
+from runglass.models.errors import AnalysisError, TooLittleData
+from runglass.models.figure import to_json
+from runglass.models.store import RunStore
+from runglass.models.tables import CurvePiece, RunFacts, TableRows
+
+points = st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), min_size=1, max_size=12)
+
+
+def store_of(frame: pd.DataFrame) -> RunStore:
+    return RunStore().adding([TableRows("s.csv", "test", frame, "scores")])
+
+
+def scores(value: Any, **columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"model": [f"m{i}" for i in range(len(value))], "task": "t", "value": value,
+                         "higher_is_better": True, **columns})  # fmt: skip
+
+
+@given(points)
+@settings(deadline=None)
+def test_that_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> None:
+    cost, good = np.array(pairs, float).T
+    expected = [
+        not any((c <= cost[i] and q > good[i]) or (c < cost[i] and q >= good[i]) for c, q in pairs)
+        for i in range(len(pairs))
+    ]
+    assert on_front(cost, good).tolist() == expected
+
+
+@given(points, st.tuples(st.integers(1, 8), st.integers(0, 8)))
+@settings(deadline=None)
+def test_that_another_model_never_lowers_the_hypervolume(pairs: list[tuple[int, int]], one: tuple[int, int]) -> None:
+    before, after = (hypervolume(*np.array(some, float).T, 8.0, 0.0) for some in (pairs, [*pairs, one]))
+    assert after >= before - 1e-12
+
+
+@given(points)
+@settings(deadline=None)
+def test_that_the_hypervolume_is_the_number_of_unit_squares_dominated(pairs: list[tuple[int, int]]) -> None:
+    # Squares [x, x + 1] × [y, y + 1] below the reference (8, 0) that some model dominates whole.
+    squares = sum(any(c <= x and q >= y + 1 for c, q in pairs) for x in range(1, 8) for y in range(8))
+    assert hypervolume(*np.array(pairs, float).T, 8.0, 0.0) == pytest.approx(squares)
+
+
+def test_that_a_model_without_a_cost_stands_beside_the_front() -> None:
+    frame = scores([0.5, 0.9, 0.7], params=[1e6, math.nan, 4e6])
+    result = ParetoQuestion(draws=100).answer(store_of(frame))
+    assert result.front.tolist() == [True, False, True]
+    assert any("m1" in note and "without params" in note for note in result.notes)
+    json.dumps(to_json(pareto.figure(ParetoQuestion(cost="params"), result)))
+    json.dumps(result.to_json())
+
+
+def test_that_the_chance_of_the_front_is_that_of_two_gaussians() -> None:
+    frame = scores([0.60, 0.61], params=[1e6, 2e6], stderr=[0.02, 0.02])
+    result = ParetoQuestion(draws=20_000).answer(store_of(frame))
+    # The dearer one is on the front where its draw is the higher.
+    expected = 0.5 * (1 + math.erf(0.01 / math.sqrt(2 * 0.02**2) / math.sqrt(2)))
+    assert result.chance[0] == 1.0
+    assert result.chance[1] == pytest.approx(expected, abs=0.01)
+
+
+def test_that_a_share_of_n_items_has_the_standard_error_of_a_share() -> None:
+    result = ParetoQuestion(draws=100).answer(store_of(scores([0.6, 0.8], params=[1e6, 2e6], n=100)))
+    assert result.data.error == pytest.approx([math.sqrt(0.24 / 100), math.sqrt(0.16 / 100)])
+
+
+def test_that_throughput_is_a_cost_turned_around() -> None:
+    frame = scores([0.5, 0.4], params=[1e6, 2e6], throughput=[10.0, 40.0])
+    result = ParetoQuestion(draws=100, cost="throughput").answer(store_of(frame))
+    assert result.front.tolist() == [True, True]
+    assert result.membership["params"].tolist() == [1, 0]
+
+
+def test_that_a_budget_and_an_epsilon_are_kept_to() -> None:
+    frame = scores([0.5, 0.7, 0.69, 0.9], params=[1e6, 2e6, 3e6, 9e6], stderr=0.01)
+    result = ParetoQuestion(draws=200, budget=5e6, epsilon=0.02).answer(store_of(frame))
+    best = result.estimates["best_within_budget"]
+    assert best.value == 0.7
+    assert best.low < 0.7 < best.high
+    assert result.near.tolist() == [True, True, True, True]
+    assert result.front.tolist() == [True, True, False, True]
+
+
+def test_that_runs_have_their_last_loss_and_their_parameters() -> None:
+    events: list[Any] = []
+    for name, params, loss in (("a", 10, 3.0), ("b", 20, 2.0), ("c", 30, 2.5)):
+        events += [
+            RunFacts(name, facts={"params": params}),
+            CurvePiece(name, np.arange(2), {"val/loss": np.array([9, loss])}),
+        ]
+    question = ParetoQuestion(draws=100)
+    result = question.answer(RunStore().adding(events))
+    assert result.data.names == ("a", "b", "c")
+    assert result.front.tolist() == [True, True, False]
+    area = math.log(30 / 10) * 0 + math.log(30 / 20) * 1.0
+    assert result.estimates["hypervolume"].value == pytest.approx(area)
+    spec = pareto.figure(question.resolved(RunStore().adding(events)), result)
+    assert spec.panels[0].y.inverted
+
+
+def test_that_a_real_leaderboard_has_its_front(shared_data: Any) -> None:
+    path = shared_data / "scaling" / "observational" / "base_llm_benchmark_eval.csv"
+    frame = pd.read_csv(path)
+    frame = frame[frame["Model Size (B)"].notna() & frame["MMLU"].notna()]
+    rows = scores(frame["MMLU"].to_numpy(), size_b=frame["Model Size (B)"].to_numpy())
+    result = ParetoQuestion(draws=100, cost="size_b").answer(store_of(rows))
+    # The running maximum of the best of each size, counted with pandas.
+    best = frame.groupby("Model Size (B)")["MMLU"].max().sort_index()
+    assert result.front.sum() == (best > best.cummax().shift(fill_value=-1.0)).sum()
+
+
+def test_that_scores_without_a_cost_say_so() -> None:
+    with pytest.raises(TooLittleData, match="cost"):
+        ParetoQuestion().answer(store_of(scores([0.1, 0.2])))
+    with pytest.raises(AnalysisError, match="columns"):
+        ParetoQuestion(cost="price").answer(store_of(scores([0.1, 0.2])))
