@@ -109,6 +109,7 @@ _BUILTIN = {
     "dynamics.aum": "items.aum",
     "labels.confident-joint": "items.confident_joint",
     "sampling.pass-k": "sampling.pass_k",
+    "sampling.verifier": "sampling.verifier",
     "cost.pareto": "cost.pareto",
 }
 """Module of each of our analyses, by id."""

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.attempts import pass_at_k, places_of_k
-from runglass.analysis.sampling import pass_k
+from runglass.analysis.sampling import pass_k, verifier
 from runglass.analysis.sampling.pass_k import PassAtKQuestion
+from runglass.analysis.sampling.verifier import VerifierQuestion, drawn_until_passed
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
 from runglass.models.store import RunStore
@@ -131,3 +132,63 @@ def test_that_one_attempt_an_item_is_too_little() -> None:
 def test_that_a_curve_has_its_ends_and_the_k_asked_about() -> None:
     assert places_of_k(5).tolist() == [1, 2, 3, 4, 5]
     assert {1, 100, 777, 1000} <= set(places_of_k(1000, (777,)).tolist())
+
+
+# sampling.verifier
+
+
+def test_that_drawing_until_the_verifier_passes_is_the_closed_form_and_the_simulation() -> None:
+    right, wrong = drawn_until_passed(np.array(0.3), np.array(0.9), np.array(0.2), np.array(5))
+    assert float(right) == pytest.approx(0.61146, abs=5e-6)
+    assert float(wrong) == pytest.approx(0.31705, abs=5e-6)
+    generator = np.random.default_rng(0)
+    is_right = generator.random((100_000, 5)) < 0.3
+    passes = generator.random((100_000, 5)) < np.where(is_right, 0.9, 0.2)
+    first = passes.argmax(axis=1)
+    out = is_right[np.arange(100_000), first]
+    assert float((out & passes.any(axis=1)).mean()) == pytest.approx(float(right), abs=0.005)
+    assert float((~out & passes.any(axis=1)).mean()) == pytest.approx(float(wrong), abs=0.005)
+
+
+def test_that_nothing_comes_out_where_nothing_passes() -> None:
+    right, wrong = drawn_until_passed(np.array(0.5), np.array(0.0), np.array(0.0), np.array([1.0, np.inf]))
+    assert right.tolist() == [0, 0]
+    assert wrong.tolist() == [0, 0]
+
+
+def verified(items: int = 200, samples: int = 400) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Attempts with a verifier, and the truth: P(right) and P(passes | wrong) of each item."""
+    generator = np.random.default_rng(5)
+    p, f = generator.beta(2, 2, items), generator.beta(1, 6, items)
+    right = generator.random((items, samples)) < p[:, None]
+    passes = np.where(right, generator.random(right.shape) < 0.9, generator.random(right.shape) < f[:, None])
+    return attempts(right, weak=passes.ravel().astype(float)), p, f
+
+
+def test_that_curves_are_those_of_the_rates_of_the_items() -> None:
+    frame, p, f = verified()
+    question = VerifierQuestion(draws=200, most=20).resolved(store_of(frame))
+    assert question.weak == "weak"
+    result = question.answer(store_of(frame))
+    right, wrong = drawn_until_passed(p[:, None], np.array(0.9), f[:, None], result.places[None])
+    assert result.right[0] == pytest.approx(right.mean(axis=0), abs=0.01)
+    assert result.wrong[0] == pytest.approx(wrong.mean(axis=0), abs=0.01)
+    truth = float((0.9 * p / (0.9 * p + (1 - p) * f)).mean())
+    found = result.estimates["ceiling"]
+    assert found.low < truth < found.high
+    json.dumps(to_json(verifier.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_wrong_answers_that_are_dear_make_few_draws_best() -> None:
+    frame, *_ = verified(100, 40)
+    cheap, dear = (
+        VerifierQuestion(draws=100, weak="weak", cost=cost).answer(store_of(frame)).best[0] for cost in (0.0, 8.0)
+    )
+    assert cheap == 100
+    assert dear < 10
+
+
+def test_that_a_verifier_must_be_named() -> None:
+    with pytest.raises(TooLittleData, match="verifier"):
+        VerifierQuestion().answer(store_of(attempts(np.ones((4, 3)))))
