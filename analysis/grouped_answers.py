@@ -6,6 +6,7 @@ share the resampled items, so that their differences are paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from ..models.selection import All, Clause, is_in
 from ..models.store import RunStore
 from .answer_sheet import AnswersQuestion, Sheet, answer_sheet
 from .answers import present
-from .resampling import DRAWS, bootstrap, wilson
+from .resampling import DRAWS, Interval, bootstrap, wilson
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,3 +187,23 @@ def accuracy_table(counts: GroupCounts, level: float) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def newcombe(right_a: float, n_a: float, right_b: float, n_b: float, level: float) -> Interval:
+    """Give the interval of a difference of two independent proportions, a less b (Newcombe 1998, method 10)."""
+    a, b = right_a / n_a, right_b / n_b
+    low_a, high_a = wilson(right_a, n_a, level)
+    low_b, high_b = wilson(right_b, n_b, level)
+    below = math.sqrt((a - float(low_a)) ** 2 + (float(high_b) - b) ** 2)
+    above = math.sqrt((float(high_a) - a) ** 2 + (b - float(low_b)) ** 2)
+    return Interval(a - b - below, a - b + above)
+
+
+def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
+    """Give p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), shape (n,)."""
+    p = np.asarray(p_values, float)
+    n = len(p)
+    order = np.argsort(p)[::-1]
+    adjusted = np.empty(n)
+    adjusted[order] = np.minimum(np.minimum.accumulate(p[order] * n / np.arange(n, 0, -1)), 1.0)
+    return adjusted

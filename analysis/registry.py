@@ -101,6 +101,7 @@ _BUILTIN = {
     "groups.accuracy-curve": "robustness.accuracy_curve",
     "robust.effective": "robustness.effective",
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
+    "groups.slices": "robustness.slices",
     "judges.agreement": "judges.agreement",
     "judges.position-bias": "judges.position_bias",
     "metrics.meta-evaluation": "judges.meta_evaluation",

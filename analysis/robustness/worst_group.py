@@ -19,8 +19,16 @@ from ...models.selection import All, is_in
 from ...models.store import RunStore
 from ..answer_marks import MOST_ROWS, dots, named_axis
 from ..answers import present, rightness
-from ..grouped_answers import GroupCounts, GroupedQuestion, accuracy_table, counted_by, drawn_accuracies, group_counts
-from ..resampling import Interval, percentile_interval, wilson
+from ..grouped_answers import (
+    GroupCounts,
+    GroupedQuestion,
+    accuracy_table,
+    counted_by,
+    drawn_accuracies,
+    group_counts,
+    newcombe,
+)
+from ..resampling import percentile_interval, wilson
 
 _MOST_SERIES = 6
 """Versions whose dots fit beside one another; the table has all."""
@@ -249,16 +257,6 @@ def _against_train(
     mean = float(shares @ test)
     estimates["mean_under_training_shares"] = Estimate(mean, mean - half, mean + half, level, "of items")
     return estimates
-
-
-def newcombe(right_a: float, n_a: float, right_b: float, n_b: float, level: float) -> Interval:
-    """Give the interval of a difference of two independent proportions, a less b (Newcombe 1998, method 10)."""
-    a, b = right_a / n_a, right_b / n_b
-    low_a, high_a = wilson(right_a, n_a, level)
-    low_b, high_b = wilson(right_b, n_b, level)
-    below = math.sqrt((a - float(low_a)) ** 2 + (float(high_b) - b) ** 2)
-    above = math.sqrt((float(high_a) - a) ** 2 + (b - float(low_b)) ** 2)
-    return Interval(a - b - below, a - b + above)
 
 
 def _change(counts: GroupCounts, enough: np.ndarray, drawn: np.ndarray, pair: list[str], level: float) -> Estimate:

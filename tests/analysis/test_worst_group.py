@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from runglass.analysis.grouped_answers import newcombe
 from runglass.analysis.robustness.worst_group import (
     ANALYSIS,
     WorstGroup,
     WorstGroupQuestion,
     figure,
-    newcombe,
     worst_by_chance,
     worst_shares,
 )
