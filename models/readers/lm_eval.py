@@ -1,8 +1,9 @@
 """Results and samples of the language-model evaluation harness: scores and answers of one model, or of one checkpoint of it.
 
 Versions 0.2 and 0.3 write ``acc`` and ``acc_stderr``; from 0.4 on the name of the filter stands behind a comma
-(``exact_match,strict-match``). Which model it is, and which checkpoint, is taken from what the configuration states, never
-from names of files.
+(``exact_match,strict-match``). Where a task has several filters each is a task of its own (``gsm8k/strict-match``), in
+scores as in samples: each has another answer, and a key without the filter would average them. Which model it is, and which
+checkpoint, is taken from what the configuration states, never from names of files.
 """
 
 from __future__ import annotations
@@ -137,6 +138,7 @@ def _rows(document: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[list
             continue
         better = _of(document, "higher_is_better", task)
         counted = _of(document, "n-samples", task)
+        filters = {str(name).partition(",")[2] for name in scores if "," in str(name) and "_stderr," not in str(name)}
         for name, value in scores.items():
             metric, _, filtered = str(name).partition(",")
             if name in ("alias", "samples") or metric.endswith("_stderr"):
@@ -148,7 +150,7 @@ def _rows(document: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[list
                 continue
             error = scores.get(f"{metric}_stderr" + (f",{filtered}" if filtered else ""))
             row: dict[str, Any] = {
-                "task": str(task),
+                "task": f"{task}/{filtered}" if filtered and len(filters) > 1 else str(task),
                 "metric": metric,
                 "value": float(value),
                 "stderr": float(error) if isinstance(error, int | float) else None,

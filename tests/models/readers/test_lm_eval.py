@@ -85,6 +85,7 @@ def test_that_results_of_version_0_4_are_scores_with_their_filters(tmp_path: Pat
     ]
     assert frame["filter"].iloc[:2].tolist() == ["strict-match", "flexible-extract"]
     assert frame["filter"].isna().iloc[2]
+    assert frame["task"].tolist() == ["gsm8k/strict-match", "gsm8k/flexible-extract", "mmlu"]
     assert frame["n"].iloc[0] == 100
     assert frame["higher_is_better"].iloc[0] is True
     assert frame["stderr"].notna().tolist() == [True, False, True]
@@ -92,6 +93,13 @@ def test_that_results_of_version_0_4_are_scores_with_their_filters(tmp_path: Pat
     assert set(frame["params"]) == {7000}
     assert "version" not in frame.columns  # main is no checkpoint
     assert problems == ["Left out, not numbers: mmlu note,none."]
+
+
+def test_that_one_filter_leaves_the_name_of_the_task(tmp_path: Path) -> None:
+    results = {"gsm8k": {"alias": "gsm8k", "exact_match,strict-match": 0.25, "exact_match_stderr,strict-match": 0.02,
+                         "f1,strict-match": 0.5}}  # fmt: skip
+    rows, _ = read(written(tmp_path, NEW | {"results": results}))
+    assert rows.frame["task"].tolist() == ["gsm8k", "gsm8k"]
 
 
 def test_that_other_documents_are_left_to_others(tmp_path: Path) -> None:
