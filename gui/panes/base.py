@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QEnterEvent
+from PySide6.QtGui import QEnterEvent, QPalette
 from PySide6.QtWidgets import (
     QFrame,
     QGraphicsOpacityEffect,
@@ -132,6 +132,9 @@ class QuestionView(QWidget):
         self.figure_view = FigureView(self)
         self._error = EmptyState("", parent=self)
         self._error.button_clicked.connect(self.map_wanted)
+        # The colour of panels is its own, also where no frame is around it.
+        self.setBackgroundRole(QPalette.ColorRole.Base)
+        self.setAutoFillBackground(True)
         page = QWidget(self)
         self._stack = QStackedLayout(page)
         self._stack.addWidget(self.figure_view)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 _WIDEST = 420
+"""Pixels of the longest line: longer ones read badly."""
+
+_SIDE = 16
 
 
 class EmptyState(QWidget):
@@ -38,21 +42,27 @@ class EmptyState(QWidget):
             label.setWordWrap(True)
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            label.setMaximumWidth(_WIDEST)
             label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         self._button = QPushButton(self)
         self._button.clicked.connect(self.button_clicked)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 12, 16, 12)
+        layout.setContentsMargins(_SIDE, 12, _SIDE, 12)
         layout.setSpacing(4)
         layout.addStretch(2)
         for label in (self._what, self._remedy):
-            # Centred by alignment they would take their narrowest width: stretch on both sides keeps them wide.
             layout.addWidget(label)
         layout.addSpacing(8)
         layout.addWidget(self._button, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(3)
         self.set_content(what, remedy, button=button)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Keep the lines short and in the middle: a label centred by alignment would take its narrowest width."""
+        super().resizeEvent(event)
+        layout = self.layout()
+        if layout is not None:
+            side = max((self.width() - _WIDEST) // 2, _SIDE)
+            layout.setContentsMargins(side, 12, side, 12)
 
     @property
     def text(self) -> str:

@@ -40,6 +40,17 @@ def test_that_an_empty_state_shows_a_button_only_where_there_is_something_to_do(
     assert state._button.isHidden()
 
 
+@pytest.mark.parametrize("width", [260, 520, 900])
+def test_that_an_empty_state_says_it_in_the_middle(qtbot, width):
+    state = EmptyState("No column says which workload a run belongs to. " * 4, "Name one.", button="Map…")
+    qtbot.addWidget(state)
+    state.resize(width, 300)
+    state.show()
+    for part in (state._what, state._remedy, state._button):
+        assert abs(part.geometry().center().x() - width / 2) <= 2
+    assert state._what.width() <= 420
+
+
 @pytest.fixture
 def grid(qtbot):
     grid = FlowGrid()
