@@ -46,9 +46,9 @@ def test_that_an_empty_state_says_it_in_the_middle(qtbot, width):
     qtbot.addWidget(state)
     state.resize(width, 300)
     state.show()
+    qtbot.waitUntil(lambda: state._what.width() <= 420)
     for part in (state._what, state._remedy, state._button):
         assert abs(part.geometry().center().x() - width / 2) <= 2
-    assert state._what.width() <= 420
 
 
 @pytest.fixture
