@@ -45,6 +45,7 @@ from ..models.store import RunStore
 from ..resources import demo_folder
 from .feed import Feed
 from .filter_line import FilterLine
+from .health_watch import HealthWatch
 from .help_dialog import HelpDialog
 from .pane_area import PaneArea
 from .panes.analysis import AnalysisPane
@@ -95,6 +96,7 @@ class MainWindow(QMainWindow):
         self.tasks = TaskRunner(self)
         self.workspace = Workspace(session or Session(theme=settings.theme), RunStore(), self)  # type: ignore[arg-type]
         self.feed = Feed(self.workspace, self.tasks, self)
+        self.health = HealthWatch(self.workspace, self.tasks, self)
         self.setWindowTitle("Runglass")
         self.setAcceptDrops(True)
         self.setDockOptions(QMainWindow.DockOption.AnimatedDocks)
@@ -143,7 +145,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(central)
 
     def _build_sides(self) -> None:
-        self.runs = RunsPane(self.workspace, self)
+        self.runs = RunsPane(self.workspace, self, health=self.health)
         self.inspector = Inspector(self.workspace, self)
         self.items = ItemsPane(self.workspace, self.tasks, self)
         self.problems = ProblemsPane(self.workspace, self)
@@ -232,6 +234,9 @@ class MainWindow(QMainWindow):
         self._follow = self._action("Follow files that grow", self.toggle_follow)
         self._follow.setCheckable(True)
         view.addAction(self._follow)
+        self._health = self._action("Look for spikes, divergence, restarts and plateaus", self.toggle_health)
+        self._health.setCheckable(True)
+        view.addAction(self._health)
         view.addSeparator()
         for name, title, key in (
             ("runs", "Runs", "["),
@@ -467,6 +472,7 @@ class MainWindow(QMainWindow):
                 highlight=None,
                 filter=EVERYTHING,
                 run_filter="",
+                run_events=(),
                 grouping=Grouping(),
             )
         )
@@ -665,6 +671,8 @@ class MainWindow(QMainWindow):
         if "follow" in fields:
             self._follow.setChecked(session.follow)
             self.feed.follow(session.follow)
+        if "health" in fields:
+            self._health.setChecked(session.health)
         if fields & {"highlight", "filter", "ticked"}:
             self.workspace.hover(None)
         if "highlight" in fields:
@@ -720,6 +728,10 @@ class MainWindow(QMainWindow):
     def toggle_follow(self) -> None:
         """Follow files that grow, or stop doing so."""
         self.workspace.change(follow=self._follow.isChecked())
+
+    def toggle_health(self) -> None:
+        """Look for what happened to the runs, or stop doing so."""
+        self.workspace.change(health=self._health.isChecked())
 
     def toggle_full_screen(self) -> None:
         """Fill the screen, or go back."""
@@ -777,4 +789,5 @@ class MainWindow(QMainWindow):
         self._save_timer.stop()
         self._on_save_timer_timeout()
         self.feed.stop()
+        self.health.stop()
         self.tasks.stop()

@@ -11,7 +11,7 @@ import numpy as np
 
 from .tables import Curve
 
-How = Literal["last", "min", "max", "best", "at", "mean", "config", "status"]
+How = Literal["last", "min", "max", "best", "at", "mean", "config", "status", "events"]
 
 AUTOMATIC: tuple[str, ...] = ()
 """Columns nobody chose: the last value of the most useful tag."""
@@ -87,8 +87,9 @@ class RunColumn:
 
     Attributes
     ----------
-    how : {'last', 'min', 'max', 'best', 'at', 'mean', 'config', 'status'}
-        What it shows; see `reduced`. 'config' is a value of the configuration, 'status' how the run ended.
+    how : {'last', 'min', 'max', 'best', 'at', 'mean', 'config', 'status', 'events'}
+        What it shows; see `reduced`. 'config' is a value of the configuration, 'status' how the run ended, 'events' what
+        happened on the way (spikes, restarts ...).
     of : str
         The tag, or the key of the configuration.
     last : int
@@ -115,8 +116,8 @@ class RunColumn:
                 return f"{self.of} at cursor"
             case "mean":
                 return f"mean {self.last}, {self.of}"
-            case "status":
-                return "status"
+            case "status" | "events":
+                return self.how
             case _:
                 return f"{self.how} {self.of}"
 
@@ -133,6 +134,7 @@ class RunColumn:
             "mean": f"Mean of the last {self.last} values of {self.of}",
             "config": f"{self.of} in the configuration",
             "status": "How the run ended",
+            "events": "Spikes, divergence, restarts and plateaus of the run's loss",
         }[self.how]
 
 
@@ -142,8 +144,8 @@ def run_column(text: str) -> RunColumn | None:
     last = 10
     if name.startswith("mean") and name[4:].isdecimal():
         name, last = "mean", max(int(name[4:]), 1)
-    if name == "status":
-        return RunColumn("status")
+    if name in ("status", "events"):
+        return RunColumn(name)  # type: ignore[arg-type]
     if name not in get_args(How) or not of:
         return None
     return RunColumn(name, of, last)  # type: ignore[arg-type]

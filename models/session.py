@@ -59,6 +59,8 @@ class CurveView:
     pinned: tuple[str, ...] = ()
     columns: int = 0
     """Cards beside each other; 0 fits the window."""
+    marks: bool = True
+    """Whether spikes, divergence and restarts are marked on the curves."""
     centre: Literal["mean", "median", "iqm"] = "mean"
     band: Literal["t", "prediction", "sd", "se", "minmax", "none"] = "t"
     level: float = 0.95
@@ -139,6 +141,8 @@ class Session:
     ticked: frozenset[str] | None = None
     """Runs that are shown; None: the first ten, or all where there are few."""
     run_filter: str = ""
+    run_events: tuple[str, ...] = ()
+    """Only runs to which one of these happened are listed ('spike', 'divergence', 'restart' ...); empty: all."""
     grouping: Grouping = Grouping()
     run_columns: tuple[str, ...] = ()
     curves: CurveView = CurveView()
@@ -153,6 +157,8 @@ class Session:
     focus: str = "curves"
     theme: Literal["system", "light", "dark"] = "system"
     follow: bool = True
+    health: bool = True
+    """Whether spikes, divergence, restarts and plateaus of every run are looked for and marked."""
     layout: str = ""
 
     def changed(self, other: Session) -> frozenset[str]:
@@ -256,11 +262,11 @@ def _field(name: str, value: Any, folder: Path) -> Any:
             return tuple(TextPattern(_text(i["name"]), _text(i["glob"]), _text(i["regex"])) for i in value)
         case "panes":
             return tuple(_pane(item) for item in value)
-        case "run_columns":
+        case "run_columns" | "run_events":
             return tuple(map(_text, value))
         case "step_cursor":
             return None if value is None else float(value)
-        case "follow":
+        case "follow" | "health":
             return bool(value)
         case "theme":
             return _one_of(value, ("system", "light", "dark"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ...analysis.health import HealthMark
 from ...models.figure import Keys
 from ...models.linking import Emphasis
 from ...models.reductions import AUTOMATIC, NO_COLUMNS, How, RunColumn, higher_is_better, reduced, run_column
@@ -44,6 +47,7 @@ from ...models.store import RunStore
 from ...models.table_look import cell_text, found_rows, number_text
 from ...models.tables import Curve, Run
 from ...models.tag_order import by_usefulness
+from ..health_watch import HealthWatch, counted_events, kinds, sentences
 from ..theme import appearance, icon
 from ..widgets.check_tree import CheckTree
 from ..widgets.elided_label import ElidedLabel
@@ -56,7 +60,25 @@ _REFRESH_MS = 80
 _FEW_ROWS = 40
 """Up to this many rows everything is expanded at first."""
 
-_MARKS = {"diverged": ("⚠", "warn"), "running": ("●", "good"), "failed": ("✕", "bad")}
+_MARKS = {
+    "diverged": ("ph.warning-fill", "warn"),
+    "running": ("ph.circle-fill", "good"),
+    "failed": ("ph.x-bold", "bad"),
+}
+_EVENT_MARKS = {
+    "divergence": _MARKS["diverged"],
+    "spike": ("ph.lightning-fill", "muted"),
+    "restart": ("ph.arrow-counter-clockwise-bold", "muted"),
+    "non-finite": ("ph.warning", "muted"),
+    "plateau": ("ph.equals", "muted"),
+}
+_EVENT_FILTERS = {
+    "spike": "With a spike",
+    "divergence": "That diverged",
+    "restart": "That were restarted",
+    "non-finite": "With NaN or infinite values in between",
+    "plateau": "That ended on a plateau",
+}
 _WORDS = {
     "diverged": "diverged: a loss ended as NaN or infinite",
     "running": "live: it is still being written",
@@ -75,6 +97,11 @@ _HOWS: tuple[tuple[How, str], ...] = (
 _MOST_TAGS = 40
 
 
+def _no_events(_run: str) -> tuple[HealthMark, ...]:
+    """Give what is known of a run that nobody watches."""
+    return ()
+
+
 class RunNumbers:
     """The numbers in the columns of runs, each kept while its curve is the same."""
 
@@ -85,7 +112,7 @@ class RunNumbers:
     def value(self, run: Run | None, column: RunColumn) -> float:
         """Give the number of a run in a column; NaN where it has none."""
         curve = run.curves.get(column.of) if run is not None else None
-        if run is None or curve is None or column.how in ("config", "status"):
+        if run is None or curve is None or column.how in ("config", "status", "events"):
             return np.nan
         at = self.cursor if column.how == "at" else None
         known = self._known.get((column, run.key))
@@ -105,12 +132,14 @@ class RunsFace:
         columns: tuple[RunColumn, ...] = (),
         groups: RunGroups | None = None,
         numbers: RunNumbers | None = None,
+        events: Callable[[str], tuple[HealthMark, ...]] = _no_events,
     ) -> None:
         self.tree = tree
         self.store = store
         self.columns = columns
         self.groups = groups
         self.numbers = RunNumbers() if numbers is None else numbers
+        self.events = events
         self.emphasised: np.ndarray | None = None
         self.hovered: np.ndarray | None = None
         self._counts = tree.run_counts()
@@ -140,6 +169,8 @@ class RunsFace:
         spec = self.columns[column - 1]
         if spec.how == "status":
             return run.status if run.status != "unknown" else ""
+        if spec.how == "events":
+            return counted_events(self.events(run.key))
         if spec.how == "config":
             config = self.store.config(run)
             return cell_text(config[spec.of]) if spec.of in config else ""
@@ -158,12 +189,13 @@ class RunsFace:
         if run is None:
             count = int(self._counts[node])
             return f"{path}\n{count} run{'' if count == 1 else 's'}"
+        events = sentences(self.events(run.key))
         if column and self.columns:
-            return f"{self.columns[column - 1].help}\n{run.key}"
+            spec = self.columns[column - 1]
+            return "\n".join([spec.help, run.key, *(events if spec.how == "events" else ())])
         tags = len(run.curves)
-        return f"{run.key}\n{_WORDS[run.status]} · {tags} tag{'' if tags == 1 else 's'}" + (
-            f" · {run.reader}" if run.reader else ""
-        )
+        facts = [_WORDS[run.status], f"{tags} tag{'' if tags == 1 else 's'}", *([run.reader] if run.reader else ())]
+        return "\n".join([run.key, " · ".join(facts), *events])
 
     def ink(self, node: int, column: int) -> str:
         """Mute counts and names of runs without curves, and what is not under the mouse elsewhere."""
@@ -183,10 +215,13 @@ class RunsFace:
         run_here = self.run(node)
         return "" if run_here is None else f"c{run_here.ordinal}"
 
-    def mark(self, node: int) -> tuple[str, str]:
-        """Give the sign of a run that diverged, failed or is still running."""
+    def marks(self, node: int) -> tuple[tuple[str, str], ...]:
+        """Give the signs of how a run ended and of what happened on its way, each once."""
         run = self.run(node)
-        return ("", "") if run is None else _MARKS.get(run.status, ("", ""))
+        if run is None:
+            return ()
+        ended = [_MARKS[run.status]] if run.status in _MARKS else []
+        return tuple(dict.fromkeys([*ended, *(_EVENT_MARKS[kind] for kind in kinds(self.events(run.key)))]))
 
     def is_head(self, node: int) -> bool:
         """Top folders are set in bold."""
@@ -194,7 +229,13 @@ class RunsFace:
 
 
 class RunsPane(QWidget):
-    """The tree of runs with its filter, its grouping and its columns.
+    """The tree of runs with its filters, its grouping and its columns.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    health : HealthWatch, optional
+        Who knows what happened to the runs; without it no events are shown.
 
     Signals
     -------
@@ -204,9 +245,12 @@ class RunsPane(QWidget):
 
     run_hovered = Signal(str)
 
-    def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, parent: QWidget | None = None, *, health: HealthWatch | None = None
+    ) -> None:
         super().__init__(parent)
         self._workspace = workspace
+        self._events = _no_events if health is None else health.marks
         self._keys: tuple[str, ...] = ()
         self._hidden = ""
         self._built_from: tuple[object, ...] = ()
@@ -224,6 +268,9 @@ class RunsPane(QWidget):
         self._filter.left.connect(self.focus_tree)
         self._summary = ElidedLabel("", self, mode=Qt.TextElideMode.ElideRight)
         self._summary.setProperty("role", "muted")
+        self._events_button = self._button("List only runs to which something happened", QMenu(self))
+        self._events_button.menu().aboutToShow.connect(self._on_events_menu_about_to_show)
+        self._events_button.setVisible(health is not None)
         self._select_button = self._button("Tick runs", self._ticks_menu())
         self._group_button = self._button("Group runs")
         self._group_button.clicked.connect(self._on_group_button_clicked)
@@ -231,7 +278,7 @@ class RunsPane(QWidget):
         self._columns_button.clicked.connect(self._on_columns_button_clicked)
 
         self._numbers = RunNumbers()
-        self._face = RunsFace(tree_by_folder(()), workspace.now.all)
+        self._face = RunsFace(tree_by_folder(()), workspace.now.all, events=self._events)
         self.tree = CheckTree(self._face, self)
         self.tree.setAccessibleName("Runs")
         self.tree.tick_wanted.connect(self._on_tree_tick_wanted)
@@ -242,13 +289,13 @@ class RunsPane(QWidget):
         self.tree.columns_menu_wanted.connect(self._on_tree_columns_menu_wanted)
         self.tree.header().sectionClicked.connect(self._on_header_section_clicked)
         self._empty = EmptyState("", parent=self)
-        self._empty.button_clicked.connect(self._filter.clear)
+        self._empty.button_clicked.connect(self.clear_filters)
 
         top = QHBoxLayout()
         top.setContentsMargins(2, 0, 0, 0)
         top.setSpacing(0)
         top.addWidget(self._summary, 1)
-        for button in (self._select_button, self._group_button, self._columns_button):
+        for button in (self._events_button, self._select_button, self._group_button, self._columns_button):
             top.addWidget(button)
         below = QWidget(self)
         self._stack = QStackedLayout(below)
@@ -273,6 +320,8 @@ class RunsPane(QWidget):
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self._on_workspace_data_changed)
         workspace.hovered.connect(self._on_workspace_hovered)
+        if health is not None:
+            health.changed.connect(self._on_workspace_data_changed)
         appearance().changed.connect(self._on_appearance_changed)
         self._on_appearance_changed()
         self._filter.set_pattern(workspace.session.run_filter)
@@ -282,6 +331,10 @@ class RunsPane(QWidget):
         """Put the cursor into the filter."""
         self._filter.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self._filter.selectAll()
+
+    def clear_filters(self) -> None:
+        """List all runs again."""
+        self._workspace.change(run_filter="", run_events=())
 
     def focus_tree(self) -> None:
         """Put the keyboard on the tree."""
@@ -315,19 +368,41 @@ class RunsPane(QWidget):
         self._face.store = store
         self._numbers.cursor = session.step_cursor if session.curves.x == "step" else None
         self._regroup(store, session.grouping)
-        built_from = (self._keys, session.run_filter, self._groups)
+        found = tuple(self._found_keys())
+        built_from = (self._keys, session.run_filter, self._event_filter(), found, self._groups)
         if columns_differ and self._sorting is not None and self._sorting[0] > max(len(columns), 1):
             self._sorting = None
         if built_from != self._built_from or columns_differ:
-            filtered_before = bool(self._built_from) and bool(self._built_from[1])
+            filtered_before = bool(self._built_from) and any(self._built_from[1:3])
             self._built_from = built_from
             self._rebuild(columns, filtered_before=filtered_before)
             self._show_sorting()
         elif self._sorting is not None and self._sorting[0] > 0:
             self._reorder()
+        self._show_event_filter()
         self._show_ticks()
         self._show_emphasis()
         self.tree.viewport().update()
+
+    def _event_filter(self) -> frozenset[str]:
+        """Give the kinds of events of which a run must have one to be listed; empty lists all."""
+        session = self._workspace.session
+        return frozenset(session.run_events) & _EVENT_FILTERS.keys() if session.health else frozenset()
+
+    def _is_filtered(self) -> bool:
+        return bool(self._workspace.session.run_filter or self._event_filter())
+
+    def _found_keys(self) -> list[str]:
+        keys = found_keys(self._keys, self._workspace.session.run_filter)
+        wanted = self._event_filter()
+        return [key for key in keys if any(mark.kind in wanted for mark in self._events(key))] if wanted else keys
+
+    def _show_event_filter(self) -> None:
+        """Colour the button while runs are left out because of it."""
+        on = bool(self._event_filter())
+        self._events_button.setIcon(
+            icon("ph.lightning-fill" if on else "ph.lightning", quiet="accent" if on else "muted")
+        )
 
     def _columns_of(self, store: RunStore) -> tuple[RunColumn, ...]:
         wanted = self._workspace.session.run_columns
@@ -350,8 +425,7 @@ class RunsPane(QWidget):
             self._groups = grouped_runs(store, grouping)
 
     def _rebuild(self, columns: tuple[RunColumn, ...], *, filtered_before: bool) -> None:
-        pattern = self._workspace.session.run_filter
-        keys = found_keys(self._keys, pattern)
+        keys = self._found_keys()
         self._hidden = common_folder(self._keys)
         tree = tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
         if not filtered_before:
@@ -359,7 +433,7 @@ class RunsPane(QWidget):
             old = self._face.tree.paths[1:]
             self._open = (self._open - set(old)) | self.tree.expanded_paths()
             self._seen.update(old)
-        if pattern and len(tree) <= 10 * _FEW_ROWS:
+        if self._is_filtered() and len(tree) <= 10 * _FEW_ROWS:
             expanded = set(tree.paths)
         else:
             expanded = self._open | (_expanded_first(tree) - self._seen)
@@ -367,7 +441,7 @@ class RunsPane(QWidget):
         self._show_emptiness(len(keys))
 
     def _show_tree(self, tree: RunTree, columns: tuple[RunColumn, ...], *, expanded: set[str] | None = None) -> None:
-        self._face = RunsFace(tree, self._workspace.now.kept, columns, self._groups, self._numbers)
+        self._face = RunsFace(tree, self._workspace.now.kept, columns, self._groups, self._numbers, self._events)
         self.tree.set_face(self._face, self._ticks(), expanded=expanded)
 
     def _sorted(self, tree: RunTree, columns: tuple[RunColumn, ...]) -> RunTree:
@@ -383,6 +457,9 @@ class RunsPane(QWidget):
             face = RunsFace(tree, self._workspace.now.kept, columns)
             texts = [face.text(node, section) if key else "" for node, key in enumerate(tree.runs)]
             return tree.sorted_by(_ranked(texts), descending=descending)
+        if column.how == "events":
+            counts = np.array([len(self._events(key)) if key else np.nan for key in tree.runs], dtype=np.float64)
+            return tree.sorted_by(counts, descending=descending)
         runs = self._workspace.now.kept.runs
         values = np.array([self._numbers.value(runs.get(key), column) for key in tree.runs])
         return tree.sorted_by(values, descending=descending)
@@ -412,7 +489,7 @@ class RunsPane(QWidget):
         session = self._workspace.session
         total = sum(1 for run in self._workspace.now.kept.kept_runs.values() if run.curves)
         parts = [f"{len(self._workspace.now.ticked)} of {total} shown"]
-        if session.run_filter and not self._filter.error:
+        if self._is_filtered() and not self._filter.error:
             parts.append(f"{sum(1 for run in self._face.tree.runs if run)} match")
         grouping = described(session.grouping)
         self._summary.setText(" · ".join([*parts, *([grouping] if grouping else [])]))
@@ -462,6 +539,8 @@ class RunsPane(QWidget):
         session = self._workspace.session
         if not self._workspace.now.all.runs:
             self._empty.set_content("No runs are open.", "Drop a folder of logs on the window.")
+        elif self._keys and self._event_filter():
+            self._empty.set_content("This happened to no run that is listed.", button="Clear the filters")
         elif self._keys and session.run_filter:
             self._empty.set_content("No run has this in its path.", button="Clear the filter")
         else:
@@ -501,7 +580,7 @@ class RunsPane(QWidget):
     # -- slots ----------------------------------------------------------------------------------------------------------
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
-        if fields & {"run_filter", "grouping", "maps", "filter", "run_columns"}:
+        if fields & {"run_filter", "run_events", "health", "grouping", "maps", "filter", "run_columns"}:
             if "run_filter" in fields and origin is not self:
                 self._filter.set_pattern(self._workspace.session.run_filter)
             self.refresh()
@@ -560,7 +639,7 @@ class RunsPane(QWidget):
         self._show_emphasis()
 
     def _plain_tree(self) -> RunTree:
-        keys = found_keys(self._keys, self._workspace.session.run_filter)
+        keys = self._found_keys()
         return tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
 
     def _high_first(self, section: int) -> bool:
@@ -568,9 +647,10 @@ class RunsPane(QWidget):
         if section > len(self._face.columns):
             return True
         spec = self._face.columns[section - 1]
-        return spec.how not in ("best", "config", "status") and higher_is_better(spec.of)
+        return spec.how == "events" or (spec.how not in ("best", "config", "status") and higher_is_better(spec.of))
 
     def _on_appearance_changed(self) -> None:
+        self._show_event_filter()
         self._select_button.setIcon(icon("mdi6.checkbox-multiple-outline"))
         self._group_button.setIcon(icon("mdi6.shape-outline"))
         self._columns_button.setIcon(icon("mdi6.table-column-plus-after"))
@@ -594,6 +674,26 @@ class RunsPane(QWidget):
         menu.addAction("Invert", self.invert_ticks)
         menu.addAction("Show only the selected", self._on_only_selected_triggered)
         return menu
+
+    def _on_events_menu_about_to_show(self) -> None:
+        menu = self._events_button.menu()
+        menu.clear()
+        happened = Counter(kind for key in self._keys for kind in kinds(self._events(key)))
+        wanted = self._event_filter()
+        for kind, title in _EVENT_FILTERS.items():
+            action = menu.addAction(f"{title}   {happened[kind]}")
+            action.setCheckable(True)
+            action.setChecked(kind in wanted)
+            action.setEnabled(bool(happened[kind]) or kind in wanted)
+            action.triggered.connect(partial(self.list_only, kind))
+        menu.addSeparator()
+        menu.addAction("All runs", lambda: self._workspace.change(run_events=())).setEnabled(bool(wanted))
+
+    def list_only(self, kind: str, on: bool = True) -> None:
+        """List runs to which this happened, and to which another kind happened that was chosen before; or no longer."""
+        chosen = set(self._workspace.session.run_events)
+        chosen = chosen | {kind} if on else chosen - {kind}
+        self._workspace.change(run_events=tuple(sorted(chosen)))
 
     def _on_only_selected_triggered(self) -> None:
         keys = self._runs_of(self.tree.chosen_nodes())
@@ -674,6 +774,7 @@ class RunsPane(QWidget):
         for key in configs[:_MOST_TAGS]:
             self._add_column_action(below, RunColumn("config", key), key)
         self._add_column_action(menu, RunColumn("status"), "How it ended")
+        self._add_column_action(menu, RunColumn("events"), "Spikes, restarts and other events")
         menu.addSeparator()
         menu.addAction("No values").triggered.connect(lambda: self._workspace.change(run_columns=NO_COLUMNS))
         menu.addAction("The usual one").triggered.connect(lambda: self._workspace.change(run_columns=AUTOMATIC))

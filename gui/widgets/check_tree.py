@@ -17,12 +17,11 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     QPoint,
     QRect,
-    QRectF,
     QSize,
     Qt,
     Signal,
 )
-from PySide6.QtGui import QColor, QFont, QIcon, QKeyEvent, QMouseEvent, QPainter, QResizeEvent
+from PySide6.QtGui import QFont, QIcon, QKeyEvent, QMouseEvent, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -33,14 +32,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ..theme import appearance, colour
+from ..theme import appearance, colour, icon
 from .swatch import SIZE, swatch_pixmap
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 _TICKS = (Qt.CheckState.Unchecked, Qt.CheckState.PartiallyChecked, Qt.CheckState.Checked)
 _NAME_WIDTH = 170
-_MARK_WIDTH = 18
+_MARK_WIDTH = 16
+_MARK_SIZE = 13
 
 
 class Branches(Protocol):
@@ -88,8 +88,8 @@ class Face(Protocol):
     def hue(self, node: int) -> str:
         """Give the hue of the swatch; empty for none."""
 
-    def mark(self, node: int) -> tuple[str, str]:
-        """Give a sign that is drawn behind the name and the token of its colour; empty texts for none."""
+    def marks(self, node: int) -> tuple[tuple[str, str], ...]:
+        """Give the signs that are drawn behind the name: icons by qtawesome name and the tokens of their colours."""
 
     def is_head(self, node: int) -> bool:
         """Whether the name is set in bold."""
@@ -201,10 +201,12 @@ class _NameDelegate(QStyledItemDelegate):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._icons: dict[tuple[str, float], QIcon] = {}
+        self._signs: dict[tuple[str, str], QIcon] = {}
 
     def forget(self) -> None:
-        """Make the swatches anew, as after another theme."""
+        """Make the swatches and signs anew, as after another theme."""
         self._icons.clear()
+        self._signs.clear()
 
     def initStyleOption(self, option: QStyleOptionViewItem, index: _AnyIndex) -> None:
         """Give the swatch its place."""
@@ -218,11 +220,11 @@ class _NameDelegate(QStyledItemDelegate):
             option.icon = self._swatch(model.face.hue(index.internalId()), option)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _AnyIndex) -> None:
-        """Draw the row, leaving room at its end for the sign."""
+        """Draw the row, leaving room at its end for the signs."""
         model = index.model()
         assert isinstance(model, CheckTreeModel)
-        sign, token = model.face.mark(index.internalId())
-        if not sign:
+        signs = model.face.marks(index.internalId())
+        if not signs:
             super().paint(painter, option, index)
             return
         whole = QRect(option.rect)
@@ -233,17 +235,18 @@ class _NameDelegate(QStyledItemDelegate):
         behind.features &= ~QStyleOptionViewItem.ViewItemFeature.HasDecoration
         wanted = style.sizeFromContents(QStyle.ContentsType.CT_ItemViewItem, behind, QSize(), option.widget).width()
         narrow = QStyleOptionViewItem(option)
-        narrow.rect = whole.adjusted(0, 0, -_MARK_WIDTH, 0)
+        room = _MARK_WIDTH * len(signs)
+        narrow.rect = whole.adjusted(0, 0, -room, 0)
         super().paint(painter, narrow, index)
-        x = min(whole.left() + wanted + SIZE + 4, whole.right() - _MARK_WIDTH + 2)
-        painter.save()
-        painter.setPen(QColor(colour(token)))
-        painter.drawText(
-            QRectF(x, whole.top(), _MARK_WIDTH, whole.height()),
-            int(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft),
-            sign,
-        )
-        painter.restore()
+        x = min(whole.left() + wanted + SIZE + 4, whole.right() - room + 2)
+        top = whole.top() + (whole.height() - _MARK_SIZE) // 2
+        for place, (name, token) in enumerate(signs):
+            self._sign(name, token).paint(painter, QRect(x + place * _MARK_WIDTH, top, _MARK_SIZE, _MARK_SIZE))
+
+    def _sign(self, name: str, token: str) -> QIcon:
+        if (name, token) not in self._signs:
+            self._signs[name, token] = icon(name, quiet=token, active=token)
+        return self._signs[name, token]
 
     def _swatch(self, hue: str, option: QStyleOptionViewItem) -> QIcon:
         ratio = option.widget.devicePixelRatioF()

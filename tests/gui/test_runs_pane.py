@@ -84,7 +84,7 @@ def test_that_runs_stand_by_folder_with_counts_and_last_values(pane):
 
 def test_that_a_diverged_run_says_so_in_its_tooltip(pane):
     assert "diverged" in index(pane, "p/small/s3").data(Qt.ItemDataRole.ToolTipRole)
-    assert pane.tree.tree_model.face.mark(node(pane, "p/small/s3"))[0] == "⚠"
+    assert pane.tree.tree_model.face.marks(node(pane, "p/small/s3"))[0][0] == "ph.warning-fill"
 
 
 def test_that_a_box_takes_a_run_away_without_selecting_it(pane, workspace, qtbot):
