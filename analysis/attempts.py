@@ -7,7 +7,7 @@ without one, the rows of an item are its attempts. A table may also hold counts:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -198,6 +198,35 @@ def _names(
         at.append(place)
         clauses.append(parts[0] if len(parts) == 1 else All(tuple(parts)))
     return names, of, at, clauses
+
+
+def most_attempts(attempts: Attempts) -> int:
+    """Give the number of attempts that nine in ten items have from every model that was asked."""
+    least = np.where(attempts.n > 0, attempts.n, np.inf).min(axis=1)
+    return max(1, int(np.quantile(least, 0.1, method="lower")))
+
+
+def with_enough(attempts: Attempts, k: int) -> tuple[Attempts, pd.DataFrame]:
+    """Give the items that every model that was asked tried k times, and the others."""
+    few = (attempts.n > 0) & (attempts.n < k)
+    lost = np.asarray(few.any(axis=1))
+    if lost.all():
+        raise TooLittleData(
+            needs=f"items tried at least {k} times",
+            found=f"at most {int(attempts.n.max())} attempts",
+            remedy="Ask about a smaller k.",
+        )
+    rows, series = np.nonzero(few)
+    table = attempts.items.iloc[rows].reset_index(drop=True)
+    table = table.assign(
+        model=[attempts.names[i] for i in series], attempts=attempts.n[rows, series], right=attempts.c[rows, series]
+    )
+    kept = replace(
+        attempts, items=attempts.items.loc[~lost].reset_index(drop=True), n=attempts.n[~lost], c=attempts.c[~lost],
+        rows=attempts.rows[~lost[attempts.rows["number"]]],
+    )  # fmt: skip
+    number = np.cumsum(~lost) - 1
+    return replace(kept, rows=kept.rows.assign(number=number[kept.rows["number"]])), table
 
 
 def pass_at_k(n: np.ndarray, c: np.ndarray, k: np.ndarray) -> np.ndarray:

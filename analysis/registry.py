@@ -111,6 +111,7 @@ _BUILTIN = {
     "labels.confident-joint": "items.confident_joint",
     "sampling.pass-k": "sampling.pass_k",
     "sampling.verifier": "sampling.verifier",
+    "sampling.best-of-n": "sampling.best_of_n",
     "cost.pareto": "cost.pareto",
 }
 """Module of each of our analyses, by id."""

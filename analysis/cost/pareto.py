@@ -350,8 +350,9 @@ ANALYSIS = Analysis(
     ),
     definition="""\
 A model is on the front when no other is as cheap and better, or cheaper and as good; near it when it is within
-$\\varepsilon$ of the best that costs no more. The hypervolume is the area that the front dominates up to a stated reference; another model
-never lowers it. One front for each cost: parameters, FLOPs, latency, memory, price ... Of throughput the inverse is the cost.
+$\\varepsilon$ of the best that costs no more. The hypervolume is the area that the front dominates up to a stated reference;
+another model never lowers it. One front for each cost: parameters, FLOPs, latency, memory, price ... Of throughput the inverse
+is the cost.
 
 Unit: the items behind each quality, through its standard error; models are redrawn independently. Traps: costs from other
 hardware or batch sizes; one flattering cost. """,

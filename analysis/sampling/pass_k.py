@@ -12,14 +12,21 @@ import numpy as np
 import pandas as pd
 
 from ...models.engine import LOCAL, Engine
-from ...models.errors import TooLittleData
 from ...models.figure import Axis, Band, Bars, Clauses, FigureSpec, Line, Mark, Panel, Points, Rule
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, shortened, with_interval
 from ...models.selection import All
 from ...models.store import RunStore
-from ..attempts import Attempts, attempts_of, default_along, pass_at_k, places_of_k
+from ..attempts import (
+    Attempts,
+    attempts_of,
+    default_along,
+    most_attempts,
+    pass_at_k,
+    places_of_k,
+    with_enough,
+)
 from ..forecast_rows import estimate_of
 from ..resampling import DRAWS, bootstrap, percentile_interval
 
@@ -111,8 +118,8 @@ class PassAtKQuestion(Question):
             store, task=asked.task, along=asked.along, right_from=asked.right_from, made=asked.made,
             passed=asked.passed, needs=(asked.strict,) if asked.strict else (),
         )  # fmt: skip
-        k = asked.k or _default_k(whole)
-        attempts, dropped = _enough(whole, k)
+        k = asked.k or most_attempts(whole)
+        attempts, dropped = with_enough(whole, k)
         places = places_of_k(k)
         statistic = partial(_curves_of_draws, attempts.n, attempts.c, places)
         drawn = bootstrap(statistic, len(attempts.items), draws=asked.draws, seed=asked.seed, engine=engine,
@@ -147,34 +154,6 @@ class PassAtKQuestion(Question):
             attempts=attempts, k=k, places=places, curves=curves, low=np.asarray(low), high=np.asarray(high), strict=strict,
             estimates=estimates, tables=tables, notes=tuple(notes),
         )  # fmt: skip
-
-
-def _default_k(attempts: Attempts) -> int:
-    least = np.where(attempts.n > 0, attempts.n, np.inf).min(axis=1)
-    return max(1, int(np.quantile(least, 0.1, method="lower")))
-
-
-def _enough(attempts: Attempts, k: int) -> tuple[Attempts, pd.DataFrame]:
-    """Give the items that every model that was asked tried k times, and the others."""
-    few = (attempts.n > 0) & (attempts.n < k)
-    lost = np.asarray(few.any(axis=1))
-    if lost.all():
-        raise TooLittleData(
-            needs=f"items tried at least {k} times",
-            found=f"at most {int(attempts.n.max())} attempts",
-            remedy="Ask about a smaller k.",
-        )
-    rows, series = np.nonzero(few)
-    table = attempts.items.iloc[rows].reset_index(drop=True)
-    table = table.assign(
-        model=[attempts.names[i] for i in series], attempts=attempts.n[rows, series], right=attempts.c[rows, series]
-    )
-    kept = replace(
-        attempts, items=attempts.items.loc[~lost].reset_index(drop=True), n=attempts.n[~lost], c=attempts.c[~lost],
-        rows=attempts.rows[~lost[attempts.rows["number"]]],
-    )  # fmt: skip
-    number = np.cumsum(~lost) - 1
-    return replace(kept, rows=kept.rows.assign(number=number[kept.rows["number"]])), table
 
 
 def _curves_of_draws(n: np.ndarray, c: np.ndarray, places: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.attempts import pass_at_k, places_of_k
-from runglass.analysis.sampling import pass_k, verifier
+from runglass.analysis.sampling import best_of_n, pass_k, verifier
+from runglass.analysis.sampling.best_of_n import BestOfNQuestion, chances_of_picks
 from runglass.analysis.sampling.pass_k import PassAtKQuestion
 from runglass.analysis.sampling.verifier import VerifierQuestion, drawn_until_passed
 from runglass.models.errors import AnalysisError, TooLittleData
@@ -192,3 +193,69 @@ def test_that_wrong_answers_that_are_dear_make_few_draws_best() -> None:
 def test_that_a_verifier_must_be_named() -> None:
     with pytest.raises(TooLittleData, match="verifier"):
         VerifierQuestion().answer(store_of(attempts(np.ones((4, 3)))))
+
+
+# sampling.best-of-n
+
+
+def test_that_ties_share_the_chance_to_be_picked() -> None:
+    chance = chances_of_picks(np.array([1.0, 1, 2, 3]), np.array([1, 2]))
+    right = np.array([1.0, 0, 0, 1])
+    assert chance @ right == pytest.approx([0.5, 0.58333], abs=5e-6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=7), st.data())
+@settings(deadline=None, max_examples=50)
+def test_that_the_best_of_n_is_the_mean_over_all_draws(made: list[tuple[int, bool]], data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, len(made)))
+    worths = []
+    for draw in combinations(made, n):
+        top = max(score for score, _ in draw)
+        worths.append(np.mean([right for score, right in draw if score == top]))
+    score, right = np.array(made, float).T
+    assert (chances_of_picks(score, np.array([n])) @ right)[0] == pytest.approx(np.mean(worths))
+
+
+def scored(items: int = 150, samples: int = 24, seed: int = 0) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    right = generator.random((items, samples)) < 0.4
+    return attempts(right, reward=generator.standard_normal(items * samples) + right.ravel())
+
+
+def test_that_the_best_of_one_is_any_and_a_score_that_knows_is_pass_at_n() -> None:
+    frame = scored()
+    result = BestOfNQuestion(draws=100, n=8, score="correct").answer(store_of(frame))
+    assert result.curves[0, 0] == pytest.approx(result.curves[0, 1])
+    assert result.curves[0, 0, 0] == pytest.approx(frame["correct"].mean())
+    assert result.estimates["share_of_room"].value == pytest.approx(1.0)
+    blind = BestOfNQuestion(draws=100, n=8, score="nothing").answer(store_of(frame.assign(nothing=0.0)))
+    assert blind.curves[0, 0] == pytest.approx(np.full(8, frame["correct"].mean()))
+    assert any("upper bound" in note for note in blind.notes)
+
+
+def test_that_the_gain_of_a_gaussian_score_is_the_one_simulated() -> None:
+    frame = scored(600)
+    question = BestOfNQuestion(draws=200, n=4).resolved(store_of(frame))
+    assert question.score == "reward"
+    result = question.answer(store_of(frame))
+    generator = np.random.default_rng(9)
+    right = generator.random((200_000, 4)) < 0.4
+    picked = (right + generator.standard_normal(right.shape)).argmax(axis=1)
+    truth = right[np.arange(len(right)), picked].mean()
+    found = result.estimates["best_of_4"]
+    assert found.low < truth < found.high
+    assert result.kl == pytest.approx([math.log(n) - (n - 1) / n for n in range(1, 5)])
+
+
+def test_that_the_best_of_n_of_the_reference_itself_wins_n_of_n_plus_one() -> None:
+    frame = pd.concat([scored(seed=1).assign(model="a"), scored(300, seed=2).assign(model="b")])
+    question = BestOfNQuestion(draws=100, n=8, score="reward", reference="b")
+    result = question.answer(store_of(frame))
+    n = result.places
+    # Picked without replacement from the 24 that it is held against.
+    assert result.curves[1, 3] == pytest.approx((n * 25 / (n + 1) - 0.5) / 24)
+    assert result.curves[0, 3] == pytest.approx(n / (n + 1), abs=0.03)
+    json.dumps(to_json(best_of_n.figure(question, result)))
+    json.dumps(result.to_json())
+    with pytest.raises(AnalysisError, match="'c'"):
+        BestOfNQuestion(draws=100, score="reward", reference="c").answer(store_of(frame))
