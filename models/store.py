@@ -173,18 +173,26 @@ class RunStore:
         return MappingProxyType({key: run for key, run in self.runs.items() if key in keys})
 
     def tags(self) -> dict[str, int]:
-        """Give every tag with the number of kept runs that have it, most frequent first."""
+        """Give every tag that passes the filter with the number of kept runs that have it, most frequent first."""
         counts: dict[str, int] = {}
         for run in self.kept_runs.values():
             for tag in run.curves:
                 counts[tag] = counts.get(tag, 0) + 1
+        clauses = tuple(clause for clause in conjuncts(self.filter) if clause.columns == {"tag"})
+        if clauses and counts:
+            holds = All(clauses).mask(pd.DataFrame({"tag": list(counts)}))
+            counts = {tag: count for (tag, count), kept in zip(counts.items(), holds, strict=True) if kept}
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def curves(self, tag: str) -> Iterator[tuple[Run, Curve]]:
-        """Give every kept run that has `tag`, with that curve."""
-        for run in self.kept_runs.values():
-            curve = run.curves.get(tag)
-            if curve is not None and len(curve):
+        """Give every kept run that has `tag`, with the points of that curve that pass the filter."""
+        found = [(run, run.curves[tag]) for run in self.kept_runs.values() if tag in run.curves]
+        of_points = {column.name for column in SCALARS.columns}
+        clauses = [c for c in conjuncts(self.filter) if c.columns <= of_points and c.columns != {"run"}]
+        if clauses and found:
+            found = _narrowed(tag, found, All(tuple(clauses)))
+        for run, curve in found:
+            if len(curve):
                 yield run, curve
 
     @property
@@ -344,27 +352,10 @@ class RunStore:
         return _joined(RUNS, parts)
 
     def _scalars(self) -> pd.DataFrame:
-        runs, tags, lengths, steps, values, walls = [], [], [], [], [], []
-        for run in self.kept_runs.values():
-            for tag, curve in run.curves.items():
-                runs.append(run.key)
-                tags.append(tag)
-                lengths.append(len(curve))
-                steps.append(np.asarray(curve.step))
-                values.append(np.asarray(curve.value))
-                walls.append(np.full(len(curve), np.nan) if curve.wall_time is None else np.asarray(curve.wall_time))
+        curves = [(run.key, tag, curve) for run in self.kept_runs.values() for tag, curve in run.curves.items()]
         parts = self._parts(SCALARS)
-        if runs:
-            frame = pd.DataFrame(
-                {
-                    "run": _repeated(runs, lengths),
-                    "tag": _repeated(tags, lengths),
-                    "step": np.concatenate(steps),
-                    "value": np.concatenate(values),
-                    "wall_time": np.concatenate(walls),
-                }
-            )
-            parts = [frame, *parts]
+        if curves:
+            parts = [_points(curves), *parts]
         return _joined(SCALARS, parts)
 
     def _clauses_on(self, table: str) -> tuple[Clause, ...]:
@@ -384,6 +375,32 @@ def _with_sources(members: list[tuple[TableRows, Schema, pd.DataFrame]]) -> pd.D
         return frame.assign(source=members[0][0].source)
     sources = np.array([rows.source for rows, _, _ in members], dtype=object)
     return frame.assign(source=np.repeat(sources, [len(one) for one in frames]))
+
+
+def _points(curves: list[tuple[str, str, Curve]]) -> pd.DataFrame:
+    """Give the points of curves, each with its run and tag, one below the other."""
+    lengths = [len(curve) for _, _, curve in curves]
+    walls = [np.full(len(c), np.nan) if c.wall_time is None else np.asarray(c.wall_time) for _, _, c in curves]
+    return pd.DataFrame(
+        {
+            "run": _repeated([run for run, _, _ in curves], lengths),
+            "tag": _repeated([tag for _, tag, _ in curves], lengths),
+            "step": np.concatenate([np.asarray(curve.step) for _, _, curve in curves]),
+            "value": np.concatenate([np.asarray(curve.value) for _, _, curve in curves]),
+            "wall_time": np.concatenate(walls),
+        }
+    )
+
+
+def _narrowed(tag: str, found: list[tuple[Run, Curve]], clause: Clause) -> list[tuple[Run, Curve]]:
+    """Give curves of one tag with only the points a clause holds for."""
+    holds = clause.mask(_points([(run.key, tag, curve) for run, curve in found]))
+    ends = np.cumsum([len(curve) for _, curve in found])
+    narrowed = []
+    for (run, curve), kept in zip(found, np.split(holds, ends[:-1]), strict=True):
+        wall = None if curve.wall_time is None else np.asarray(curve.wall_time)[kept]
+        narrowed.append((run, Curve(np.asarray(curve.step)[kept], np.asarray(curve.value)[kept], wall)))
+    return narrowed
 
 
 def _repeated(names: list[str], lengths: list[int]) -> pd.Categorical:

@@ -48,6 +48,19 @@ def test_that_a_clause_on_columns_a_table_lacks_does_not_apply_to_it(store):
     assert kept.rows("predictions")["item"].tolist() == ["a", "b", "a", "c"]
 
 
+def test_that_clauses_on_points_narrow_the_curves():
+    piece = CurvePiece("r/a", np.arange(5), {"loss": np.array([5.0, 4.0, np.nan, 2.0, 1.0])}, np.arange(5.0))
+    store = RunStore().adding([piece, CurvePiece("r/b", np.arange(2), {"loss": np.ones(2), "acc": np.ones(2)})])
+    kept = {run.key: curve for run, curve in store.keeping(Holds("step >= 2 and run != 'r/b'")).curves("loss")}
+    assert list(kept) == ["r/a"]
+    assert kept["r/a"].step.tolist() == [2, 3, 4]
+    assert kept["r/a"].wall_time.tolist() == [2.0, 3.0, 4.0]
+    assert [run.key for run, _ in store.keeping(Holds("value > 4")).curves("loss")] == ["r/a"]
+    assert list(store.keeping(is_in("tag", ["acc"])).curves("loss")) == []
+    assert store.keeping(is_in("tag", ["acc"])).tags() == {"acc": 1}
+    assert len(next(store.keeping(is_in("run", ["r/a"])).curves("loss"))[1]) == 5
+
+
 def test_that_a_clause_no_table_has_the_columns_for_is_told(store):
     clause = Holds("colour == 'red'")
     assert store.keeping(both(clause, is_in("item", "a"))).unused_clauses() == (clause,)
