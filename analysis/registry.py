@@ -102,6 +102,7 @@ _BUILTIN = {
     "robust.effective": "robustness.effective",
     "robust.prompt-sensitivity": "robustness.prompt_sensitivity",
     "groups.slices": "robustness.slices",
+    "robust.option-bias": "robustness.option_bias",
     "judges.agreement": "judges.agreement",
     "judges.position-bias": "judges.position_bias",
     "metrics.meta-evaluation": "judges.meta_evaluation",

@@ -291,10 +291,10 @@ ANALYSIS = Analysis(
         "Newcombe (1998), method 10; Benjamini and Hochberg (1995)",
     ),
     definition="""\
-Slices are values of one column, or of two, with at least `least` items in and outside. effect = accuracy of the slice − accuracy
-of the rest. Slices are tested on one half of the items by Fisher's exact test at a false discovery rate; n, accuracy, effect and
-its interval are of the other half. A slice of two columns is dropped where it does not differ (p > .05) from the rest of a
-parent.
+Slices are values of one column, or of two, with at least `least` items in and outside. effect = accuracy of the slice −
+accuracy of the rest. Slices are tested on one half of the items by Fisher's exact test at a false discovery rate; n, accuracy,
+effect and its interval are of the other half. A slice of two columns is dropped where it does not differ (p > .05) from the
+rest of a parent.
 
 Unit: the item. Trap: measured on the items that found them, effects are inflated; the hollow marks show by how much. """,
 )
