@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..models.figure import Dash, Keys, Line
 from .alignment import Aligned
+
+QUIET = 0.3
+"""Opacity of a curve in muted ink."""
+
+_MOST_COLOURED = 12
+"""Groups that can be told apart; of more, only the best few are coloured."""
+
+_FEW = 5
+
+
+def best_coloured(names: Sequence[str]) -> frozenset[str]:
+    """Give the groups, of all in the order from the best, that are drawn in colour: all while they can be told apart."""
+    return frozenset(names if len(names) <= _MOST_COLOURED else names[:_FEW])
 
 
 def drawable(values: np.ndarray, *, log: bool) -> np.ndarray:

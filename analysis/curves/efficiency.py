@@ -23,7 +23,8 @@ from ...models.selection import is_in
 from ...models.store import RunStore
 from .. import resampling
 from ..alignment import axis_along, default_tag, default_x
-from ..curve_marks import run_line
+from ..common_range import common_range
+from ..curve_marks import QUIET, best_coloured, run_line
 from ..grouping import default_grouping
 from ..seed_curves import SeedCurves, monotone, seed_curves
 
@@ -281,14 +282,19 @@ def figure(question: EfficiencyQuestion, result: Efficiency) -> FigureSpec:
     groups = [result.reference, *(one.group for one in result.savings)]
     longest = max(float(x[-1]) for group in groups for x, _ in group.points)
     axis, unit = axis_along(result.x, longest, log=question.log_x)
+    by_saving = sorted(result.savings, key=lambda one: -one.at_level[0] if math.isfinite(one.at_level[0]) else math.inf)
+    coloured = best_coloured([one.group.name for one in by_saving])
     marks: list[Mark] = []
-    for group in groups:
+    for group in sorted(groups, key=lambda one: one.name in coloured or one is result.reference):
+        loud = group is result.reference or group.name in coloured
         for number, curve in enumerate(group.curves):
-            label = f"{group.name}, {counted(len(group.curves), 'run')}" if number == 0 else ""
-            line = run_line(curve, unit, hue=group.hue, label=label, log_x=question.log_x)
-            marks.append(replace(line, opacity=0.8 if number == 0 or len(group.curves) < 4 else 0.5))
+            label = f"{group.name}, {counted(len(group.curves), 'run')}" if number == 0 and loud else ""
+            line = run_line(curve, unit, hue=group.hue if loud else "muted", label=label, log_x=question.log_x)
+            opacity = 0.8 if number == 0 or len(group.curves) < 4 else 0.5
+            marks.append(replace(line, opacity=opacity if loud else QUIET))
     ratios: list[Mark] = [Rule(key="equal", axis="y", at=1.0)]
-    for one in result.savings:
+    for one in sorted(result.savings, key=lambda one: one.group.name in coloured):
+        loud = one.group.name in coloured
         behind = Clauses("runs", (is_in("run", one.group.runs + result.reference.runs),))
         if math.isfinite(one.at_level[0]) and len(result.savings) <= 4:
             across = np.array([one.x, one.x_reference]) / unit
@@ -309,7 +315,7 @@ def figure(question: EfficiencyQuestion, result: Efficiency) -> FigureSpec:
                         align="center",
                     )
                 )
-        if np.isfinite(one.low).any():
+        if np.isfinite(one.low).any() and loud:
             key = f"{one.group.name}/band"
             ratios.append(Band(key=key, x=one.levels, low=one.low, high=one.high, hue=one.group.hue, origin=behind))
         ratios.append(
@@ -317,16 +323,23 @@ def figure(question: EfficiencyQuestion, result: Efficiency) -> FigureSpec:
                 key=one.group.name,
                 x=one.levels,
                 y=one.value,
-                hue=one.group.hue,
-                width=2.0,
-                label=one.group.name,
+                hue=one.group.hue if loud else "muted",
+                width=2.0 if loud else 1.0,
+                opacity=1.0 if loud else QUIET,
+                label=one.group.name if loud else "",
                 origin=behind,
             )
         )
     marks.append(Rule(key="level", axis="y", at=result.level, hue="accent", label="level", option="value"))
     ratios.append(Rule(key="level", axis="x", at=result.level, hue="accent", option="value"))
+    said = (
+        f", the best {len(coloured)} of {len(result.savings)} coloured" if len(coloured) < len(result.savings) else ""
+    )
+    runs = sum(len(group.points) for group in groups)
+    limits = common_range([y for group in groups for _, y in group.points], also=(result.level,))
+    y_axis = Axis(label=result.tag, low=limits.low, high=limits.high, column=result.tag)
     panels = (
-        Panel(key="curves", x=axis, y=Axis(label=result.tag, column=result.tag), marks=tuple(marks), height=1.4),
+        Panel(key="curves", x=axis, y=y_axis, marks=tuple(marks), height=1.4),
         Panel(
             key="ratio",
             x=Axis(label=result.tag, inverted=_falls(result)),
@@ -336,8 +349,8 @@ def figure(question: EfficiencyQuestion, result: Efficiency) -> FigureSpec:
     )
     return FigureSpec(
         title=f"{result.x} to the same {result.tag}",
-        subtitle=f"against {result.reference.name}; band: {100 * question.level:g} % Welch t interval on the logarithm, "
-        "unit: the seed",
+        subtitle=f"against {result.reference.name}{said}{limits.said(runs)}; band: "
+        f"{100 * question.level:g} % Welch t interval on the logarithm, unit: the seed",
         panels=panels,
         caption=f"{result.summary()} Below: the ratio along the levels that all runs reach; band: {100 * question.level:g} % "
         "Welch t interval on the logarithm (unit: the seed).",

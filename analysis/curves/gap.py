@@ -26,6 +26,7 @@ from ...models.store import RunStore
 from ...models.tag_order import by_usefulness
 from .. import resampling
 from ..alignment import axis_along, default_x, interpolated
+from ..common_range import CommonRange, common_range
 from ..curve_marks import run_line
 from ..seed_curves import SeedCurves, seed_curves
 
@@ -312,30 +313,36 @@ def figure(question: GapQuestion, result: GeneralisationGap) -> FigureSpec:
             gaps.append(Band(key=f"{one.group.name}/band", x=x, low=one.low, high=one.high, hue=hue, origin=behind))
         label = f"{shortened(one.group.name, 30)}: {with_interval(*one.final)}"
         gaps.append(Line(key=one.group.name, x=x, y=one.mean, hue=hue, width=2.0, label=label, origin=behind))
-    low, high = _limits(result)
+    limits = _limits(result)
+    above = Axis(label=result.tag, column=result.tag, low=limits.low, high=limits.high)
+    shared = common_range([np.concatenate([one.mean, one.low, one.high]) for one in result.gaps], also=(0.0,))
+    below = Axis(label="held-out worse by", low=shared.low, high=shared.high)
     panels = [
-        Panel(
-            key="curves", x=axis, y=Axis(label=result.tag, column=result.tag, low=low, high=high), marks=tuple(curves)
-        ),
-        Panel(key="gap", x=axis, y=Axis(label="held-out worse by"), marks=tuple(gaps), shares_x_with="curves"),
+        Panel(key="curves", x=axis, y=above, marks=tuple(curves)),
+        Panel(key="gap", x=axis, y=below, marks=tuple(gaps), shares_x_with="curves"),
     ]
+    out = max((limits, shared), key=lambda one: one.beyond).said(len(result.gaps))
     if len(result.terms):
         panels.append(_parts(result.terms))
     return FigureSpec(
         title=f"Gap between {result.tag} and {result.train_tag}",
-        subtitle=f"faint: {result.train_tag}; band: {100 * question.level:g} % t interval over seeds, from three on",
+        subtitle=f"{counted(len(result.gaps), 'group')}{out}; faint: {result.train_tag}; band: {100 * question.level:g} % "
+        "t interval over seeds, from three on",
         panels=tuple(panels),
         caption=f"{result.summary()} {result.notes[0]}",
     )
 
 
-def _limits(result: GeneralisationGap) -> tuple[float | None, float | None]:
-    """Give limits that hold all of validation, so that noise of single batches does not set the scale."""
+def _limits(result: GeneralisationGap) -> CommonRange:
+    """Give limits that hold validation, of most where a few run away; noise of single batches does not set the scale."""
+    most = common_range([np.concatenate([y for _, y in one.group.points]) for one in result.gaps])
+    if most.beyond:
+        return most
     values = np.concatenate([y for one in result.gaps for _, y in one.group.points])
     trained = np.concatenate([y for one in result.gaps for _, y in one.train])
     low, high = min(values.min(), np.percentile(trained, 1)), values.max()
     air = 0.05 * float(high - low)
-    return (float(low) - air, float(high) + air) if air else (None, None)
+    return CommonRange(float(low) - air, float(high) + air) if air else CommonRange()
 
 
 def _parts(terms: pd.DataFrame) -> Panel:

@@ -25,6 +25,7 @@ from ...models.selection import is_in
 from ...models.store import RunStore
 from .. import resampling
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x, interpolated, reduced
+from ..common_range import common_range
 from ..grouping import default_grouping, grouped
 
 _MOST_CELLS = 20_000_000
@@ -566,7 +567,18 @@ def figure(question: SeedBandQuestion, result: SeedBands) -> FigureSpec:
         counts.append(Line(key=f"{group.name}/n", x=x, y=group.band.n.astype(float), hue=hue, origin=behind))
     if question.threshold is not None:
         marks.append(Rule(key="threshold", axis="y", at=question.threshold, label="threshold", option="threshold"))
-    y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", column=result.tag)
+    limits = common_range(
+        [np.concatenate([group.band.centre, group.band.low, group.band.high]) for group in result.groups],
+        also=() if question.threshold is None else (question.threshold,),
+        log=question.log_y,
+    )
+    y_axis = Axis(
+        label=result.tag,
+        scale="log" if question.log_y else "linear",
+        low=limits.low,
+        high=limits.high,
+        column=result.tag,
+    )
     panels = [Panel(key="curves", x=axis, y=y_axis, marks=tuple(marks), height=3.0)]
     if result.difference is not None:
         panels.append(_difference_panel(result, result.difference, x, axis))
@@ -575,7 +587,7 @@ def figure(question: SeedBandQuestion, result: SeedBands) -> FigureSpec:
         panels.append(Panel(key="n", x=axis, y=n_axis, marks=tuple(counts), legend=False, shares_x_with="curves"))
     sizes = sorted(len(group.seeds) for group in result.groups)
     n = f"{sizes[0]} to {sizes[-1]}" if sizes[0] < sizes[-1] else f"{sizes[0]}"
-    groups = f"{counted(len(sizes), 'group')}, " if len(sizes) > 1 else ""
+    groups = f"{counted(len(sizes), 'group')}{limits.said(len(sizes))}, " if len(sizes) > 1 else ""
     subtitle = f"{groups}{result.centre}, {result.band_name}, n = {n} seeds"
     if lost := sum(group.diverged for group in result.groups):
         subtitle += f", {lost} diverged"

@@ -20,6 +20,7 @@ from ...models.result import Result, counted, significant
 from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
+from ..common_range import CommonRange, common_range
 
 
 def ema(y: np.ndarray, weight: float) -> np.ndarray:
@@ -310,9 +311,10 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
         else:
             tops.append(Line(key=key, x=x, y=shown, hue=hue, label=names[run.key], origin=origin))
         tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
-    low, high = _tight(question, [mark for mark in tops if isinstance(mark, Line)])
+    limits = _limits(question, [mark for mark in (*marks, *tops) if isinstance(mark, Line)])
+    low, high = limits.low, limits.high
     y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", low=low, high=high, column=result.tag)
-    said = [counted(len(result.curves), "run")]
+    said = [counted(len(result.curves), "run") + limits.said(len(result.curves))]
     if result.method:
         said.append(result.method)
     if question.tight_y:
@@ -337,21 +339,24 @@ def _edges(key: str, hue: str, origin: Keys, x: np.ndarray, y: np.ndarray, axis:
     ]
 
 
-def _tight(question: SmoothQuestion, lines: list[Line]) -> tuple[float | None, float | None]:
-    """Give limits from the 5th to the 95th percentile of what is drawn, with a little air."""
+def _limits(question: SmoothQuestion, lines: list[Line]) -> CommonRange:
+    """Give limits that most curves share; if asked, from the 5th to the 95th percentile of the bold ones, with some air."""
+    bold = [line.y for line in lines if not line.faint_of]
     if not question.tight_y:
-        return None, None
-    drawn = np.concatenate([line.y[np.isfinite(line.y)] for line in lines])
+        faint = {line.faint_of: line.y for line in lines if line.faint_of}
+        own = [np.concatenate([line.y, faint.get(line.key, line.y[:0])]) for line in lines if not line.faint_of]
+        return common_range(own, log=question.log_y)
+    drawn = np.concatenate([y[np.isfinite(y)] for y in bold])
     if not len(drawn):
-        return None, None
+        return CommonRange()
     low, high = np.percentile(drawn, [5, 95])
     if low == high:
-        return None, None
+        return CommonRange()
     if question.log_y:
         air = (high / low) ** 0.05
-        return float(low / air), float(high * air)
+        return CommonRange(float(low / air), float(high * air))
     air = 0.05 * (high - low)
-    return float(low - air), float(high + air)
+    return CommonRange(float(low - air), float(high + air))
 
 
 def _caption(result: SmoothCurves) -> str:

@@ -22,7 +22,8 @@ from ...models.result import Estimate, Result, counted, shortened, significant
 from ...models.selection import is_in
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
-from ..curve_marks import run_line, stairs
+from ..common_range import common_range
+from ..curve_marks import QUIET, best_coloured, run_line, stairs
 from ..first_passage import first_reached, is_above, reachable_target, stated_target
 from ..grouping import default_grouping, grouped
 from ..survival import Survival, kaplan_meier, log_rank, restricted_mean, survival_quantile
@@ -356,14 +357,17 @@ def figure(question: TimeToTargetQuestion, result: TimesToTarget) -> FigureSpec:
     longest = max(float(np.max(one.curve.x)) for one in passages)
     axis, unit = axis_along(result.x, longest, log=question.log_x)
     log_x, log_y = axis.scale == "log", question.log_y
+    coloured = best_coloured([group.name for group in sorted(result.groups, key=_by_time)])
     curves: list[Mark] = []
     shares: list[Mark] = []
-    for group in result.groups:
+    for group in sorted(result.groups, key=lambda one: one.name in coloured):
         behind = Clauses("runs", (is_in("run", group.runs),))
+        loud = group.name in coloured
+        hue, opacity = (group.hue, 0.8 if len(passages) < 20 else 0.6) if loud else ("muted", QUIET)
         for number, one in enumerate(group.passages):
-            label = f"{group.name}, {counted(len(group.passages), 'run')}" if number == 0 else ""
-            line = run_line(one.curve, unit, hue=group.hue, label=label, log_x=log_x, log_y=log_y)
-            curves.append(replace(line, opacity=0.8 if len(passages) < 20 else 0.45))
+            label = f"{group.name}, {counted(len(group.passages), 'run')}" if number == 0 and loud else ""
+            line = run_line(one.curve, unit, hue=hue, label=label, log_x=log_x, log_y=log_y)
+            curves.append(replace(line, opacity=opacity))
         met = [one for one in group.passages if one.reached]
         if met:
             curves.append(
@@ -371,22 +375,26 @@ def figure(question: TimeToTargetQuestion, result: TimesToTarget) -> FigureSpec:
                     key=f"{group.name}/met",
                     x=np.array([one.x for one in met]) / unit,
                     y=np.array([one.value for one in met]),
-                    hue=group.hue,
+                    hue=hue,
                     symbol="star",
-                    size=9.0,
+                    size=9.0 if loud else 5.0,
                     hollow=True,
+                    opacity=1.0 if loud else 0.5,
                     origin=Keys("run", tuple(one.curve.run.key for one in met)),
                     notes=tuple(f"{one.curve.run.name}: met at {result.x} {one.x:,.6g}" for one in met),
                 )
             )
-        shares.extend(_share_marks(group, unit, log_x, behind))
+        shares.extend(_share_marks(group, unit, log_x, behind, loud=loud))
     curves.append(
         Rule(key="target", axis="y", at=result.target, hue="accent", label=f"target {result.target:g}", option="target")
     )
     if question.budget is not None:
         budget = Rule(key="budget", axis="x", at=question.budget / unit, label="budget", option="")
         curves.append(replace(budget, option="budget" if unit == 1.0 else ""))
-    y_axis = Axis(label=result.tag, scale="log" if log_y else "linear", column=result.tag)
+    limits = common_range([one.curve.y for one in passages], also=(result.target,), log=log_y)
+    y_axis = Axis(
+        label=result.tag, scale="log" if log_y else "linear", low=limits.low, high=limits.high, column=result.tag
+    )
     missed = sum(not one.reached for one in passages)
     panels = (
         Panel(key="curves", x=axis, y=y_axis, marks=tuple(curves), height=1.6),
@@ -398,7 +406,13 @@ def figure(question: TimeToTargetQuestion, result: TimesToTarget) -> FigureSpec:
             shares_x_with="curves",
         ),
     )
-    said = f"{counted(len(passages), 'run')}, {f'{missed} did not meet it (crosses)' if missed else 'all met it'}"
+    few = (
+        f"the best {len(coloured)} of {len(result.groups)} groups coloured, "
+        if len(coloured) < len(result.groups)
+        else ""
+    )
+    met_by = f"{missed} did not meet it (crosses)" if missed else "all met it"
+    said = f"{counted(len(passages), 'run')}{limits.said(len(passages))}, {few}{met_by}"
     return FigureSpec(
         title=f"{result.tag} {'≥' if result.above else '≤'} {result.target:g}",
         subtitle=f"{said}; share met: Kaplan-Meier, {100 * question.level:g} % log-log band from three runs on",
@@ -408,19 +422,27 @@ def figure(question: TimeToTargetQuestion, result: TimesToTarget) -> FigureSpec:
     )
 
 
-def _share_marks(group: TargetGroup, unit: float, log_x: bool, behind: Clauses) -> list[Mark]:
+def _by_time(group: TargetGroup) -> tuple[float, float]:
+    """Give the time a group takes, never last; among those of the same median the mean counts."""
+    median = group.median[0] if math.isfinite(group.median[0]) else math.inf
+    return median, group.mean[0]
+
+
+def _share_marks(group: TargetGroup, unit: float, log_x: bool, behind: Clauses, *, loud: bool) -> list[Mark]:
     at = group.survival.at / unit
     end = max(float(np.max(one.curve.x)) for one in group.passages) / unit
     start = min(float(at[0]), end) / 2 if log_x and len(at) else 0.0
     x, share = stairs(at, 1 - group.survival.share, start, end, 0.0)
     marks: list[Mark] = []
-    if len(group.passages) > 2 and len(at):
+    hue = group.hue if loud else "muted"
+    if len(group.passages) > 2 and len(at) and loud:
         known = np.isfinite(group.survival.low)
         low = stairs(at, np.where(known, 1 - group.survival.high, np.nan), start, end, np.nan)[1]
         high = stairs(at, np.where(known, 1 - group.survival.low, np.nan), start, end, np.nan)[1]
-        marks.append(Band(key=f"{group.name}/band", x=x, low=low, high=high, hue=group.hue, origin=behind))
-    label = f"{group.name}: {group.reached} of {len(group.passages)}"
-    marks.append(Line(key=group.name, x=x, y=share, hue=group.hue, label=label, width=2.0, origin=behind))
+        marks.append(Band(key=f"{group.name}/band", x=x, low=low, high=high, hue=hue, origin=behind))
+    label = f"{group.name}: {group.reached} of {len(group.passages)}" if loud else ""
+    width, opacity = (2.0, 1.0) if loud else (1.0, QUIET)
+    marks.append(Line(key=group.name, x=x, y=share, hue=hue, label=label, width=width, opacity=opacity, origin=behind))
     ended = [one for one in group.passages if not one.reached]
     if ended:
         marks.append(
@@ -428,9 +450,10 @@ def _share_marks(group: TargetGroup, unit: float, log_x: bool, behind: Clauses) 
                 key=f"{group.name}/censored",
                 x=np.array([one.x for one in ended]) / unit,
                 y=np.array([1 - group.survival.after(one.x) for one in ended]),
-                hue=group.hue,
+                hue=hue,
                 symbol="cross",
-                size=6.0,
+                size=6.0 if loud else 4.0,
+                opacity=1.0 if loud else 0.5,
                 origin=Keys("run", tuple(one.curve.run.key for one in ended)),
                 notes=tuple(f"{one.curve.run.name}: not met, followed to {one.x:,.6g}" for one in ended),
             )

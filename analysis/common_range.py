@@ -1,0 +1,88 @@
+"""The range that most of many curves share, so that a few that ran away do not squeeze all others flat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.result import significant
+
+_MANY = 8
+"""Curves from which on one may be left to leave the panel: of fewer, none is an exception."""
+
+_EXCEPTIONS = 0.1
+"""Share of the curves that may leave the panel at one end."""
+
+_SQUEEZED = 3.0
+"""How many times more room all curves take than the shared range before anything is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonRange:
+    """Limits of an axis, and what they leave out.
+
+    Attributes
+    ----------
+    low, high : float or None
+        Limits; None fits the data.
+    beyond : int
+        Curves that leave the panel.
+    farthest : float
+        The value that is farthest out; NaN where nothing is.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    beyond: int = 0
+    farthest: float = float("nan")
+
+    def said(self, of: int) -> str:
+        """Say it for a subtitle, with a leading comma; empty where nothing is left out."""
+        if not self.beyond:
+            return ""
+        verb = "leaves" if self.beyond == 1 else "leave"
+        return f", {self.beyond} of {of} {verb} the panel (to {significant(self.farthest, 3)})"
+
+
+def common_range(curves: Sequence[np.ndarray], *, also: Sequence[float] = (), log: bool = False) -> CommonRange:
+    """Give limits of y that hold all curves but a few that go beyond the rest by far.
+
+    At each end at most a tenth of the curves is left out, and only those that reach more than twice as far as the other nine
+    tenths together; nothing is where all curves take less than three times the room of the rest, on a log axis, or of fewer
+    than eight curves.
+
+    Parameters
+    ----------
+    curves : sequence of ndarray
+        What is drawn of each curve, with its band; NaN and infinities say nothing.
+    also : sequence of float
+        Values that stay in sight (a target).
+    log : bool
+        Whether the axis is logarithmic.
+    """
+    finite = [np.asarray(curve, float)[np.isfinite(curve)] for curve in curves]
+    finite = [curve for curve in finite if len(curve)]
+    if log or len(finite) < _MANY:
+        return CommonRange()
+    lows = np.array([curve.min() for curve in finite])
+    highs = np.array([curve.max() for curve in finite])
+    core_low = float(np.quantile(lows, _EXCEPTIONS, method="lower"))
+    core_high = float(np.quantile(highs, 1 - _EXCEPTIONS, method="higher"))
+    core = core_high - core_low
+    if not core > 0:
+        return CommonRange()
+    low, high = lows[lows >= core_low - core].min(), highs[highs <= core_high + core].max()
+    squeezed_below = high - lows.min() > _SQUEEZED * (high - low)
+    squeezed_above = highs.max() - low > _SQUEEZED * (high - low)
+    if not (squeezed_below or squeezed_above):
+        return CommonRange()
+    low = low if squeezed_below else lows.min()
+    high = high if squeezed_above else highs.max()
+    out = (lows < low) | (highs > high)
+    low_out, high_out = low - lows.min(), highs.max() - high
+    farthest = float(highs.max() if high_out >= low_out else lows.min())
+    low, high = min(float(low), *also, np.inf), max(float(high), *also, -np.inf)
+    air = 0.05 * (high - low)
+    return CommonRange(low - air, high + air, int(out.sum()), farthest)
