@@ -380,7 +380,8 @@ def figure(question: SpikesQuestion, result: SpikesFound) -> FigureSpec:
                         key=key, x=np.asarray(rises) / unit, y=shown, hue="bad", symbol="triangle_down", origin=behind
                     )
                 )
-    y_axis = Axis(label=result.tag or "loss", scale="log" if question.log_y else "linear", column=result.tag)
+    high = None if question.log_y else _below_divergence(drawn)
+    y_axis = Axis(label=result.tag or "loss", scale="log" if question.log_y else "linear", high=high, column=result.tag)
     panels = [Panel(key="loss", x=axis, y=y_axis, marks=tuple(marks), height=1.6)]
     if below:
         name = question.signals[0] if len(question.signals) == 1 else "signals"
@@ -388,6 +389,8 @@ def figure(question: SpikesQuestion, result: SpikesFound) -> FigureSpec:
             Panel(key="signals", x=axis, y=Axis(label=name, scale="log"), marks=tuple(below), shares_x_with="loss")
         )
     said = f"{counted(len(eventful), 'run')} of {len(result.runs)} with events"
+    if high is not None:
+        said += ", what diverged leaves the panel"
     if len(eventful) > _MOST_DRAWN:
         said += f", the {_MOST_DRAWN} worst drawn"
     rate = result.estimates.get("spike_rate")
@@ -399,6 +402,19 @@ def figure(question: SpikesQuestion, result: SpikesFound) -> FigureSpec:
         panels=tuple(panels),
         caption=f"{result.summary()} {result.notes[0]} {result.notes[1]}",
     )
+
+
+def _below_divergence(drawn: Sequence[SpikyRun]) -> float | None:
+    """Give an upper limit that keeps the runs that held readable; None where none held, or all fits anyway."""
+    held = [run.curve.y[np.isfinite(run.curve.y)] for run in drawn if run.diverged < 0]
+    lost = [run.curve.y[np.isfinite(run.curve.y)] for run in drawn if run.diverged >= 0]
+    held, lost = [y for y in held if len(y)], [y for y in lost if len(y)]
+    if not held or not lost:
+        return None
+    low, high = min(float(y.min()) for y in held), max(float(y.max()) for y in (*held, *(y[:1] for y in lost)))
+    if max(float(y.max()) for y in lost) <= low + 3 * (high - low):
+        return None
+    return high + 0.5 * (high - low)
 
 
 def _note(run: SpikyRun, spike: Spike, warned: tuple[str, float]) -> str:

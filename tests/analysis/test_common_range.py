@@ -23,7 +23,7 @@ def test_that_one_curve_that_ran_away_leaves_the_panel_and_is_told():
 
 
 def test_that_curves_that_went_below_the_rest_are_told_as_well():
-    found = common_range(crowd() + [np.array([2.0, -300.0]), np.array([2.0, -200.0])])
+    found = common_range([*crowd(), np.array([2.0, -300.0]), np.array([2.0, -200.0])])
     assert found.low > 1
     assert (found.beyond, found.farthest) == (2, -300.0)
 

@@ -194,3 +194,15 @@ def test_that_a_run_of_nan_alone_stays_visible_as_diverged(shared_data: Path) ->
     assert rows.loc["lightning/version_1", ["diverged", "non_finite", "points"]].tolist() == [True, 320, 320]
     edges = {mark.key for _, mark in spec.marks() if isinstance(mark, EdgeMarks)}
     assert "lightning/version_1/non-finite" in edges
+
+
+def test_that_a_run_that_diverged_does_not_squeeze_those_that_held() -> None:
+    calm, wild = falling(), falling(seed=1)
+    calm[500] += 3
+    wild[600:] = 3000.0
+    result, spec = asked(store_of(calm={"loss": calm}, wild={"loss": wild}))
+    assert [run.diverged >= 0 for run in result.runs] == [False, True]
+    high = spec.panels[0].y.high
+    assert high is not None
+    assert calm.max() < high < 3 * calm.max()
+    assert "what diverged leaves the panel" in spec.subtitle
