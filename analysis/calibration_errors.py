@@ -16,6 +16,8 @@ from .forecast_rows import Sample
 from .forecasts import Closed, bins_of, mass_edges, width_edges
 
 _CHUNK = 65_536
+_CELLS = 1_000_000
+"""Weights held at once where there are many resamples."""
 
 ESTIMATORS = ("ece", "ece_mass", "mce", "rms", "mad", "debiased_l1", "debiased_l2", "sweep")
 CLASSWISE = ("classwise", "classwise_mass", "classwise_debiased_l2")
@@ -85,12 +87,15 @@ class BinSums:
         Sum over bins of share [gap² − acc (1 − acc) / (n − 1)]; a bin of fewer than two rows adds nothing (Kumar, Liang and
         Ma 2019, *Verified Uncertainty Calibration*).
         """
+        return np.asarray(self.debiased_terms().sum(axis=-1) / self.n.sum(axis=-1))
+
+    def debiased_terms(self) -> np.ndarray:
+        """Give what each bin adds to `debiased_square`, times the weight of all."""
         rows = self.n * self.rows
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = self.y / self.n
             inside = self.gaps() ** 2 - rate * (1 - rate) / (rows - 1)
-        inside = np.where(rows >= 2 - 1e-9, inside, 0.0)
-        return np.asarray((self.n * inside).sum(axis=-1) / self.n.sum(axis=-1))
+        return np.asarray(self.n * np.where(rows >= 2 - 1e-9, inside, 0.0))
 
 
 def bin_sums(sample: Sample, place: np.ndarray, weights: np.ndarray, y: np.ndarray | None = None) -> BinSums:
@@ -242,37 +247,86 @@ def class_errors(
 ) -> np.ndarray:
     """Give, for every class, its ECE by equal width, by equal mass, and its debiased square, shape (k, classes, 3).
 
+    Without the last binning, shape (k, classes, 2).
+
     Parameters
     ----------
-    label : ndarray of int, shape (n,), optional
+    weights : ndarray, shape (k, n), or (1, n) for all labels
+    label : ndarray of int, shape (k, n) or (n,), optional
         Right classes in place of the sample's.
 
     Notes
     -----
     Nixon et al. (2019), *Measuring Calibration in Deep Learning*: SCE and ACE are the means over classes of the first two.
     """
-    from scipy.sparse import csr_matrix
-
-    label = sample.label if label is None else label
-    found = np.empty((len(weights), sample.p.shape[1], 3))
-    rows = np.arange(sample.n)
-    effective = len(rows) * sample.weight.sum() / (sample.weight**2).sum()
-    for k in range(sample.p.shape[1]):
-        hit = (label == k).astype(float)
-        for kind, places in enumerate(binnings):
-            place = places[k]
-            bins = int(place.max()) + 1
-
-            def summed(values: np.ndarray, place: np.ndarray = place, bins: int = bins) -> np.ndarray:
-                return np.asarray((csr_matrix((values, (rows, place)), shape=(len(place), bins)).T @ weights.T).T)
-
-            residual = summed(hit - sample.p[:, k])
-            if kind < 2:
-                found[:, k, kind] = np.abs(residual).sum(axis=1) / weights.sum(axis=1)
-            else:
-                n, y = summed(np.ones(len(rows))), summed(hit)
-                found[:, k, kind] = BinSums(n, y - residual, y, np.full(bins, effective / len(rows))).debiased_square()
+    label = np.atleast_2d(sample.label if label is None else label)
+    k = max(len(weights), len(label))
+    size = max(1, _CELLS // sample.n)
+    found = np.empty((k, sample.p.shape[1], len(binnings)))
+    for kind, places in enumerate(binnings):
+        cells = _Cells.of(sample, places)
+        for start in range(0, k, size):
+            part = slice(start, start + size)
+            own = weights[part] if len(weights) > 1 else weights
+            found[part, :, kind] = cells.errors(own, label[part] if len(label) > 1 else label, debiased=kind == 2)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The bins of all classes in one line, so that the sums of every class come from one product.
+
+    Attributes
+    ----------
+    place : ndarray of int, shape (n, classes)
+        Cell of each row for each class.
+    first : ndarray of int, shape (classes,)
+        First cell of each class.
+    count : int
+        Cells in all.
+    p : ndarray, shape (n, classes)
+    rows : float
+        Effective number of rows for a weight sum of 1, relative to the weight sum of the sample.
+    """
+
+    place: np.ndarray
+    first: np.ndarray
+    count: int
+    p: np.ndarray
+    rows: float
+
+    @classmethod
+    def of(cls, sample: Sample, places: Sequence[np.ndarray]) -> _Cells:
+        """Lay the bins of the classes end to end."""
+        counts = np.array([int(place.max()) + 1 for place in places])
+        first = np.cumsum(counts) - counts
+        rows = float(sample.weight.sum() / (sample.weight**2).sum())
+        return cls(np.stack(places, axis=1) + first, first, int(counts.sum()), sample.p, rows)
+
+    def summed(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Give the weighted sums by cell of values of shape (n, classes), shape (k, cells)."""
+        from scipy.sparse import csr_matrix
+
+        n, classes = self.place.shape
+        cells = csr_matrix((values.ravel(), self.place.ravel(), np.arange(n + 1) * classes), shape=(n, self.count))
+        return np.asarray((cells.T @ weights.T).T)
+
+    def hits(self, weights: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Give the weight of the rows right in each cell, shape (k, cells): a row is right for its label alone."""
+        weights, label = np.broadcast_arrays(weights, label)
+        draw, row = np.nonzero(label >= 0)
+        at = draw * self.count + self.place[row, label[draw, row]]
+        return np.bincount(at, weights[draw, row], len(label) * self.count).reshape(len(label), self.count)
+
+    def errors(self, weights: np.ndarray, label: np.ndarray, *, debiased: bool) -> np.ndarray:
+        """Give the ECE of every class, or its debiased square, shape (k, classes)."""
+        f, y = self.summed(self.p, weights), self.hits(weights, label)
+        if debiased:
+            n = self.summed(np.ones(self.p.shape), weights)
+            terms = BinSums(n, f, y, np.full(self.count, self.rows)).debiased_terms()
+        else:
+            terms = np.abs(y - f)
+        return np.asarray(np.add.reduceat(terms, self.first, axis=1) / weights.sum(axis=1, keepdims=True))
 
 
 def class_summary(sample: Sample, weights: np.ndarray, binnings: Sequence[Sequence[np.ndarray]]) -> np.ndarray:

@@ -14,7 +14,11 @@ import numpy as np
 
 Closed = Literal["right", "left"]
 
+_COARSEST = 4_000
 _FINEST = 200_000
+_CELLS = 1_000_000
+_CLOSE = 1e-10
+_MOST_STEPS = 60
 
 
 def width_edges(bins: int) -> np.ndarray:
@@ -148,46 +152,134 @@ def fit_smooth(f: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -
     """Solve smECE_s = s with the reflected Gaussian kernel (Blasiok and Nakkiran 2024, *Smooth ECE*).
 
     On m midpoints the reflected kernel is diagonal in the cosine transform: coefficient k is multiplied by exp(-(pi k
-    s)^2 / 2). smECE_s never rises with s, so the bandwidth is found by bisection.
+    s)^2 / 2). smECE_s never rises with s, so there is one solution.
     """
-    from scipy.fft import dct, idct
+    from scipy.fft import dct
 
     w = np.ones(len(f)) if weight is None else np.asarray(weight, float)
-    total = float(w.sum())
-    # A bandwidth needs twenty midpoints or more: a small one is solved again on a finer grid.
-    m = 4000
-    while True:
-        place = np.clip(np.asarray(f, float) * m - 0.5, 0, m - 1)
-        left = np.minimum(place.astype(np.int64), m - 2)
-        share = place - left
-
-        def deposited(
-            weights: np.ndarray, left: np.ndarray = left, share: np.ndarray = share, m: int = m
-        ) -> np.ndarray:
-            return np.asarray(
-                (np.bincount(left, weights * (1 - share), m) + np.bincount(left + 1, weights * share, m)) / total
-            )
-
-        frequency = math.pi * np.arange(m)
-        residual = dct(deposited(w * (f - y)))
-
-        def smoothed(spectrum: np.ndarray, s: float, frequency: np.ndarray = frequency) -> np.ndarray:
-            return np.asarray(idct(spectrum * np.exp(-0.5 * (frequency * s) ** 2)))
-
-        low, high = 0.0, 1.0
-        for _ in range(30):
-            s = (low + high) / 2
-            if float(np.abs(smoothed(residual, s)).sum()) > s:
-                low = s
-            else:
-                high = s
-        s = (low + high) / 2
-        if s > 20 / m or m >= _FINEST:
-            break
-        m = min(_FINEST, max(2 * m, math.ceil(25 / max(s, 1e-6))))
-    density = smoothed(dct(deposited(w)), s)
-    hits = smoothed(dct(deposited(w * np.asarray(y, float))), s)
+    w = w / w.sum()
+    y = np.asarray(y, float)
+    found, points = _bandwidths(f, (w * (f - y))[None])
+    s, m = float(found[0]), int(points[0])
+    both = _smoothed(dct(_deposited(f, np.stack([w, w * y]), m)), np.array([s, s]), m)
+    density, hits = both[0], both[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         # Where almost no forecast reaches, the ratio of two rounding errors says nothing.
         rate = np.where(density * m > 1e-3, hits / density, np.nan)
     return SmoothFit(s, (np.arange(m) + 0.5) / m, np.clip(rate, 0, 1), density * m)
+
+
+def smooth_errors(f: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Give the error of `fit_smooth` for many weightings or outcomes of the same forecasts at once, shape (k,).
+
+    Parameters
+    ----------
+    f : ndarray, shape (n,)
+    y, weights : ndarray, shape (k, n) or (n,)
+    """
+    y, weights = np.broadcast_arrays(np.atleast_2d(y), np.atleast_2d(weights))
+    size = max(1, _CELLS // max(len(f), _COARSEST))
+    found = np.empty(len(y))
+    for start in range(0, len(y), size):
+        part = slice(start, start + size)
+        own = np.asarray(weights[part], float)
+        found[part] = _bandwidths(f, own * (f - y[part]) / own.sum(axis=1, keepdims=True))[0]
+    return found
+
+
+def _deposited(f: np.ndarray, values: np.ndarray, m: int) -> np.ndarray:
+    """Give values at forecasts, shape (k, n), shared out linearly between the nearest two of m midpoints, shape (k, m)."""
+    place = np.clip(np.asarray(f, float) * m - 0.5, 0, m - 1)
+    left = np.minimum(place.astype(np.int64), m - 2)
+    share = place - left
+    return np.stack([np.bincount(left, v * (1 - share), m) + np.bincount(left + 1, v * share, m) for v in values])
+
+
+def _smoothed(spectra: np.ndarray, s: np.ndarray, points: int) -> np.ndarray:
+    """Give curves of cosine coefficients, shape (k, m), smoothed with their bandwidths, shape (k,), at some midpoints.
+
+    Curves keep the sum over m midpoints whatever the number of points.
+    """
+    from scipy.fft import idct
+
+    # Beyond this coefficient the kernel leaves less than the last bit of a float.
+    kept = min(spectra.shape[1], points, int(9 / (math.pi * max(float(s.min()), 1e-9))) + 2)
+    kernel = np.exp(-0.5 * np.square(math.pi * s[:, None] * np.arange(kept)))
+    return np.asarray(idct(spectra[:, :kept] * kernel, n=points))
+
+
+def _bandwidths(f: np.ndarray, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the bandwidth that equals the smoothed error of each row of residuals, and the midpoints it was solved on.
+
+    Parameters
+    ----------
+    residuals : ndarray, shape (k, n)
+        Weight times forecast less outcome; weights add up to 1.
+    """
+    found, points = np.empty(len(residuals)), np.full(len(residuals), _COARSEST)
+    open_rows = np.arange(len(residuals))
+    # A bandwidth needs twenty midpoints or more: a small one is solved again on a finer grid.
+    while len(open_rows):
+        finer = []
+        for m in np.unique(points[open_rows]):
+            rows = open_rows[points[open_rows] == m]
+            found[rows] = _solved(_deposited(f, residuals[rows], int(m)))
+            again = rows[(found[rows] <= 20 / m) & (m < _FINEST)]
+            points[again] = np.minimum(_FINEST, np.maximum(2 * m, np.ceil(25 / np.maximum(found[again], 1e-6))))
+            finer.append(again)
+        open_rows = np.concatenate(finer)
+    return found, points
+
+
+def _solved(deposits: np.ndarray) -> np.ndarray:
+    """Give s where the smoothed curves of deposits, shape (k, m), have the sum s of absolute values, shape (k,)."""
+    from scipy.fft import dct
+
+    m = deposits.shape[1]
+    spectra = dct(deposits)
+    # Smoothing keeps the sum of a curve and takes from its absolute values.
+    low, high = np.abs(deposits.sum(axis=1)), np.abs(deposits).sum(axis=1)
+    coarse = m // 4
+    s = _crossing(spectra, coarse, low, high)
+    # A quarter of the points is nearly enough for a wide kernel: the rest is a small step.
+    wide = s > 20 / coarse
+    if wide.any():
+        own, at = spectra[wide], s[wide]
+        step = 1e-3 * at
+        fall = (_excess(own, at + step, coarse) - _excess(own, at, coarse)) / step
+        for _ in range(2):
+            at -= _excess(own, at, m) / fall
+        s[wide] = at
+    if not wide.all():
+        s[~wide] = _crossing(spectra[~wide], m, low[~wide], high[~wide])
+    return s
+
+
+def _excess(spectra: np.ndarray, s: np.ndarray, points: int) -> np.ndarray:
+    """Give smECE_s - s of each row, which falls with s by 1 or more."""
+    curves = _smoothed(spectra, s, points)
+    return np.asarray(np.abs(curves, out=curves).sum(axis=1) - s)
+
+
+def _crossing(spectra: np.ndarray, points: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Give where `_excess` is 0 between two bounds, shape (k,), by regula falsi after Anderson and Björck (1973)."""
+    low, high = low.copy(), high.copy()
+    at_low, at_high = _excess(spectra, low, points), _excess(spectra, high, points)
+    # An end that is met by rounding alone is the answer.
+    s = np.where(at_low <= 0, low, high)
+    rows = np.flatnonzero((at_low > 0) & (at_high < 0))
+    for _ in range(_MOST_STEPS):
+        if not len(rows):
+            break
+        new = (low[rows] * at_high[rows] - high[rows] * at_low[rows]) / (at_high[rows] - at_low[rows])
+        value = _excess(spectra[rows], new, points)
+        right = value > 0
+        for side, end, other, own in ((right, low, at_high, at_low), (~right, high, at_low, at_high)):
+            moved = rows[side]
+            ratio = 1 - value[side] / own[moved]
+            # The end that stays counts for less, so that it comes in as well.
+            other[moved] *= np.where(ratio > 0, ratio, 0.5)
+            end[moved], own[moved] = new[side], value[side]
+        s[rows] = new
+        rows = rows[np.abs(value) > _CLOSE]
+    return s

@@ -49,6 +49,7 @@ from ..score_marks import interval_rows
 _FLOOR_DRAWS = 1000
 _SLOW_DRAWS = 200
 _MOST_CELLS = 20_000_000
+_CELLS_OF_A_BLOCK = 1_000_000
 _COUNTS_OF_BINS = (*range(1, 31), 35, 40, 45, 50, 60, 75, 100)
 
 
@@ -196,13 +197,19 @@ def _class_rows(sample: Sample, binning: Binning, asked: EceQuestion, draws: int
     draws = int(np.clip(_MOST_CELLS * 10 // (sample.n * sample.p.shape[1]), 20, draws))
     units = np.unique(sample.unit, return_inverse=True)[1]
     reached = sample.p.cumsum(axis=1)
-    drawn_values, null = [], []
-    for _ in range(draws):
-        counts = np.bincount(generator.integers(units.max() + 1, size=units.max() + 1), minlength=units.max() + 1)
-        drawn_values.append(class_summary(sample, (counts[units] * sample.weight)[None, :], places)[0])
-        label = (generator.random((sample.n, 1)) > reached).sum(axis=1).clip(max=sample.p.shape[1] - 1)
-        null.append(class_errors(sample, sample.weight[None, :], places, label)[0, :, :2].mean(axis=0))
-    again, floor = np.array(drawn_values), np.array(null)
+    # In blocks, so that a large table is not held once for every draw.
+    size = max(1, _CELLS_OF_A_BLOCK // sample.n)
+    again_parts, floor_parts = [], []
+    for start in range(0, draws, size):
+        weights, labels = [], []
+        for _ in range(min(size, draws - start)):
+            counts = np.bincount(generator.integers(units.max() + 1, size=units.max() + 1), minlength=units.max() + 1)
+            weights.append(counts[units] * sample.weight)
+            label = (generator.random((sample.n, 1)) > reached).sum(axis=1)
+            labels.append(label.clip(max=sample.p.shape[1] - 1))
+        again_parts.append(class_summary(sample, np.array(weights), places))
+        floor_parts.append(class_errors(sample, sample.weight[None, :], places[:2], np.array(labels)).mean(axis=1))
+    again, floor = np.concatenate(again_parts), np.concatenate(floor_parts)
     again += value - again.mean(axis=0)
     found = {name: _with_floor(value[i], again[:, i], floor[:, i], asked.level) for i, name in enumerate(CLASSWISE[:2])}
     found[CLASSWISE[2]] = _plain(float(root_of_squares(value[2:])), root_of_squares(again[:, 2:]), asked.level)

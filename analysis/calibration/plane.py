@@ -20,7 +20,7 @@ from ...models.store import RunStore
 from ..calibration_errors import Binning, bin_sums
 from ..forecast_marks import hue_of, short
 from ..forecast_rows import Chosen, ForecastQuestion, Sample, Series, drawn, estimate_of, named, unit_note, value_of
-from ..forecasts import fit_smooth
+from ..forecasts import smooth_errors
 from ..recalibration import cross_fitted, folds_of, with_forecasts
 
 Measure = Literal["ece", "smece", "brier", "debiased_l2"]
@@ -136,7 +136,7 @@ def _measured(sample: Sample, weights: np.ndarray, error: Measure, bins: int) ->
         case "brier":
             found = weights @ (sample.f - sample.y) ** 2 / total
         case "smece":
-            found = np.array([fit_smooth(sample.f, sample.y, own).error for own in weights])
+            found = smooth_errors(sample.f, sample.y, weights)
     return np.stack([accuracy, found], axis=1)
 
 

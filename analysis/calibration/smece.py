@@ -15,7 +15,7 @@ from ...models.result import Estimate, Result, significant, with_interval
 from ...models.store import RunStore
 from ..forecast_marks import diagonal, hue_of, origin_of, series_panel, short
 from ..forecast_rows import Chosen, ForecastQuestion, Sample, drawn, estimate_of, named, null_draws, unit_note
-from ..forecasts import SmoothFit, fit_smooth
+from ..forecasts import SmoothFit, fit_smooth, smooth_errors
 from ..resampling import p_of_draws, percentile_interval
 
 _FLOOR_DRAWS = 200
@@ -63,7 +63,7 @@ class SmeceQuestion(ForecastQuestion):
         asked = self.resolved(store)
         chosen = asked.chosen(store)
         fits = tuple(fit_smooth(one.sample.f, one.sample.y, one.sample.weight) for one in chosen.series)
-        draws = drawn(chosen, smooth_errors, asked, engine=engine, progress=progress)
+        draws = drawn(chosen, _errors, asked, engine=engine, progress=progress)
         rows: list[dict[str, object]] = []
         estimates: dict[str, Estimate] = {}
         for number, (one, fit) in enumerate(zip(chosen.series, fits, strict=True)):
@@ -109,13 +109,12 @@ class SmeceQuestion(ForecastQuestion):
         )  # fmt: skip
 
 
-def smooth_errors(sample: Sample, weights: np.ndarray) -> np.ndarray:
-    """Give the smooth error of every weighting, shape (k,)."""
-    return np.array([fit_smooth(sample.f, sample.y, own).error for own in weights])
+def _errors(sample: Sample, weights: np.ndarray) -> np.ndarray:
+    return smooth_errors(sample.f, sample.y, weights)
 
 
 def _nulls(sample: Sample, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return np.array([fit_smooth(sample.f, own, weight).error for own in y])
+    return smooth_errors(sample.f, y, weight)
 
 
 def figure(question: SmeceQuestion, result: SmoothErrors) -> FigureSpec:

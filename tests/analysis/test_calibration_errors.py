@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from runglass.analysis.calibration.ece import ANALYSIS, EceQuestion
 from runglass.analysis.calibration_errors import (
     Binning,
     bin_sums,
+    class_binnings,
+    class_errors,
     floor_formula,
     sweep,
     top_errors,
@@ -125,6 +128,23 @@ def test_that_a_row_of_weight_two_is_two_rows() -> None:
     assert one.estimates["ece"].value == pytest.approx(two.estimates["ece"].value)
     ignored = EceQuestion(draws=20, bins=5, weighted=False).answer(store_of(frame))
     assert ignored.estimates["ece"].value != pytest.approx(two.estimates["ece"].value)
+
+
+@pytest.mark.parametrize("kind", ["width", "mass", "counted"])
+def test_that_the_error_of_each_class_is_that_of_its_own_bins_in_every_resample(kind: Any) -> None:
+    generator = np.random.default_rng(0)
+    p, label = generator.dirichlet(np.ones(3), 80), generator.integers(3, size=80)
+    sample = replace(Sample.of(p.max(axis=1), (p.argmax(axis=1) == label).astype(float)), p=p, label=label)
+    weights, binning = generator.integers(0, 4, (5, 80)).astype(float), Binning(7)
+    place = ("width", "mass", "counted").index(kind)
+    found = class_errors(sample, weights, class_binnings(sample, binning))[:, :, place]
+    redrawn = class_errors(sample, weights[:1], class_binnings(sample, binning), np.stack([sample.label, sample.label]))
+    np.testing.assert_allclose(redrawn[:, :, place], found[[0, 0]])
+    for k in range(3):
+        order = np.argsort(sample.p[:, k], kind="stable")
+        alone = Sample.of(sample.p[order, k], (sample.label[order] == k).astype(float))
+        sums = bin_sums(alone, binning.places(alone.f, kind), weights[:, order])
+        np.testing.assert_allclose(found[:, k], sums.debiased_square() if kind == "counted" else sums.ece())
 
 
 def test_that_equal_series_differ_by_nothing() -> None:

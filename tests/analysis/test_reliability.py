@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.calibration.reliability import ANALYSIS, Reliability, ReliabilityQuestion, figure
-from runglass.analysis.forecasts import Binned, bins_of, fit_isotonic, fit_smooth, mass_edges, width_edges
+from runglass.analysis.forecasts import (
+    Binned,
+    bins_of,
+    fit_isotonic,
+    fit_smooth,
+    mass_edges,
+    smooth_errors,
+    width_edges,
+)
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Band, Bars, Line, Points, Rule, to_json
 from runglass.models.store import RunStore
@@ -60,6 +68,26 @@ def test_that_the_toy_vector_splits_its_brier_score_exactly() -> None:
 
 def test_that_the_toy_vector_gives_its_smooth_error() -> None:
     assert fit_smooth(*T8).error == pytest.approx(0.1062, abs=5e-5)
+
+
+@pytest.mark.parametrize("n", [5, 300, 40_000])
+def test_that_the_smooth_error_is_the_bandwidth_it_is_measured_with(n: int) -> None:
+    from scipy.fft import dct, idct
+
+    generator = np.random.default_rng(n)
+    f = generator.random(n)
+    weights, m = generator.integers(1, 4, (3, n)).astype(float), 60_000
+    y = (generator.random((3, n)) < f).astype(float)
+    together = smooth_errors(f, y, weights)
+    for own, right, error in zip(weights, y, together, strict=True):
+        assert fit_smooth(f, right, own).error == pytest.approx(error, abs=1e-9)
+        residual = np.bincount((f * m).astype(int), own * (f - right) / own.sum(), m)
+        smoothed = idct(dct(residual) * np.exp(-0.5 * (np.pi * np.arange(m) * error) ** 2))
+        assert np.abs(smoothed).sum() == pytest.approx(error, rel=2e-3)
+
+
+def test_that_forecasts_that_are_always_right_have_no_smooth_error() -> None:
+    assert fit_smooth(np.array([0.0, 1.0]), np.array([0.0, 1.0])).error == pytest.approx(0, abs=1e-9)
 
 
 def test_that_the_smooth_error_of_forecasts_all_alike_is_their_gap() -> None:
