@@ -44,6 +44,15 @@ class Aligned:
     y: np.ndarray
     starts: np.ndarray
     without_x: int
+    logged: np.ndarray | None = None
+    """Index of each point in the curve as logged; None where no point was left out."""
+
+    def place_of(self, index: int) -> int:
+        """Give the position of a point by its index in the curve as logged; -1 where it was left out."""
+        if self.logged is None:
+            return index
+        place = int(np.searchsorted(self.logged, index))
+        return place if place < len(self.logged) and self.logged[place] == index else -1
 
     def pieces(self) -> Iterable[slice]:
         """Give the part of the points each piece holds."""
@@ -135,7 +144,10 @@ def aligned(store: RunStore, tag: str, x: str = "step", runs: Iterable[str] = ()
         lost = int(len(kept) - np.count_nonzero(kept))
         y = np.asarray(curve.value, float)
         if lost < len(kept):
-            curves.append(Aligned(run, along[kept] if lost else along, y[kept] if lost else y, starts, lost))
+            if lost:
+                curves.append(Aligned(run, along[kept], y[kept], starts, lost, np.flatnonzero(kept)))
+            else:
+                curves.append(Aligned(run, along, y, starts, 0))
         else:
             curves.append(Aligned(run, along[:0], y[:0], starts[:0], lost))
     if not any(len(curve.x) for curve in curves):

@@ -7,7 +7,6 @@ length between them, so that figures that are waited for get their turn.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -137,16 +136,6 @@ def kinds(marks: tuple[HealthMark, ...]) -> list[str]:
     """Give the kinds of events there are, the gravest first."""
     there = {mark.kind for mark in marks}
     return [kind for kind in WORDS if kind in there]
-
-
-def counted_events(marks: tuple[HealthMark, ...]) -> str:
-    """Give how many events of each kind there are, in a few words ('2 spikes, restart')."""
-    counts = Counter[str](mark.kind for mark in marks)
-    parts = []
-    for kind in kinds(marks):
-        one, many = WORDS[kind]
-        parts.append(one if counts[kind] == 1 else f"{counts[kind]} {many}")
-    return ", ".join(parts)
 
 
 def sentences(marks: tuple[HealthMark, ...]) -> list[str]:

@@ -265,6 +265,8 @@ class EdgeMarks:
         +inf stands at the top, NaN and -inf at the bottom.
     what : str
         What a tooltip says ("NaN").
+    notes : tuple of str
+        What a tooltip says of each element instead; empty leaves it to `what` and x.
     """
 
     key: str
@@ -273,6 +275,7 @@ class EdgeMarks:
     hue: str = "c0"
     what: str = "NaN"
     origin: Origin = None
+    notes: tuple[str, ...] = ()
 
 
 Mark = Line | Points | Band | Bars | Cells | Rule | Text | EdgeMarks

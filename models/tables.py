@@ -149,7 +149,7 @@ class FolderConfig:
 Event = Problem | RunFacts | CurvePiece | TableRows | Forgotten | SourceRead | FolderConfig
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Curve:
     """The values of one tag of one run.
 

@@ -21,6 +21,9 @@ from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
 from ..common_range import CommonRange, common_range
+from ..curve_marks import drawable
+from ..health import HealthMark
+from ..health_marks import event_marks, event_notes, events_on
 
 
 def ema(y: np.ndarray, weight: float) -> np.ndarray:
@@ -147,10 +150,13 @@ class SmoothCurve:
         As logged, along the chosen x.
     smooth : ndarray, shape (n,)
         The smoothed y.
+    events : tuple of HealthMark
+        Spikes, divergence and restarts, with positions in the two.
     """
 
     raw: Aligned
     smooth: np.ndarray
+    events: tuple[HealthMark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +205,7 @@ class SmoothQuestion(Question):
     log_x: bool = option(False, help="logarithmic x axis")
     log_y: bool = option(False, help="logarithmic y axis")
     tight_y: bool = option(False, help="y range from the 5th to the 95th percentile")
+    marks: bool = option(True, help="mark spikes, divergence and restarts on the curves")
     runs: tuple[str, ...] = option(
         (), help="keys of the runs to draw; empty draws all that are kept", choices="runs.run"
     )
@@ -221,7 +228,8 @@ class SmoothQuestion(Question):
         curves = []
         for number, curve in enumerate(drawn):
             progress(number, len(drawn), "smoothing")
-            curves.append(SmoothCurve(curve, smoothed(curve, asked.smoother, asked.weight, width)))
+            events = events_on(curve, asked.tag) if asked.marks else ()
+            curves.append(SmoothCurve(curve, smoothed(curve, asked.smoother, asked.weight, width), events))
         unit = {"relative": "s", "wall": "s"}.get(asked.x, asked.x)
         method = {
             "ema": f"debiased EMA, weight {asked.weight:g}" if asked.weight else "",
@@ -280,7 +288,7 @@ def _notes(asked: SmoothQuestion, found: list[Aligned], curves: list[SmoothCurve
         )
     if bad := sum(int(np.count_nonzero(~np.isfinite(curve.raw.y))) for curve in curves):
         notes.append(f"{counted(bad, 'value')} NaN or infinite: marked at the edge, not smoothed.")
-    return notes
+    return [*notes, *event_notes([curve.events for curve in curves])]
 
 
 def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
@@ -313,6 +321,9 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
         tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
     limits = _limits(question, [mark for mark in (*marks, *tops) if isinstance(mark, Line)])
     low, high = limits.low, limits.high
+    for curve in result.curves:
+        if curve.events:
+            tops.extend(_events(question, result, curve, unit, axis, high))
     y_axis = Axis(label=result.tag, scale="log" if question.log_y else "linear", low=low, high=high, column=result.tag)
     said = [counted(len(result.curves), "run") + limits.said(len(result.curves))]
     if result.method:
@@ -337,6 +348,22 @@ def _edges(key: str, hue: str, origin: Keys, x: np.ndarray, y: np.ndarray, axis:
         for what, edge, mask in kinds
         if (mask & drawable).any()
     ]
+
+
+def _events(
+    question: SmoothQuestion, result: SmoothCurves, curve: SmoothCurve, unit: float, axis: Axis, high: float | None
+) -> list[Mark]:
+    run = curve.raw.run
+    return event_marks(
+        f"{run.key}/{result.tag}",
+        curve.events,
+        drawable(curve.raw.x / unit, log=axis.scale == "log"),
+        drawable(curve.raw.y, log=question.log_y),
+        drawable(curve.smooth if result.method else curve.raw.y, log=question.log_y),
+        hue=f"c{run.ordinal}",
+        origin=Keys("run", (run.key,)),
+        high=high,
+    )
 
 
 def _limits(question: SmoothQuestion, lines: list[Line]) -> CommonRange:

@@ -29,7 +29,7 @@ from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
 from .base import Answer, PaneFrame, QuestionView, muted
 
-_FIELDS_THAT_REDRAW = frozenset({"curves", "grouping", "ticked", "filter", "maps"})
+_FIELDS_THAT_REDRAW = frozenset({"curves", "grouping", "ticked", "filter", "maps", "health"})
 _COALESCE_MS = 60
 
 
@@ -38,6 +38,7 @@ def card_question(tag: str, session: Session, ticked: tuple[str, ...]) -> tuple[
     identifier = "curve.seed-band" if session.grouping.is_on else "curve.smooth"
     options = {option.name for option in registry.analysis(identifier).question.options()}
     view = {name: value for name, value in dataclasses.asdict(session.curves).items() if name in options}
+    view["marks"] = session.curves.marks and session.health
     view["tag"] = tag
     view["runs"] = list(ticked)
     if session.grouping.is_on:

@@ -47,7 +47,7 @@ from ...models.store import RunStore
 from ...models.table_look import cell_text, found_rows, number_text
 from ...models.tables import Curve, Run
 from ...models.tag_order import by_usefulness
-from ..health_watch import HealthWatch, counted_events, kinds, sentences
+from ..health_watch import HealthWatch, kinds, sentences
 from ..theme import appearance, icon
 from ..widgets.check_tree import CheckTree
 from ..widgets.elided_label import ElidedLabel
@@ -170,7 +170,7 @@ class RunsFace:
         if spec.how == "status":
             return run.status if run.status != "unknown" else ""
         if spec.how == "events":
-            return counted_events(self.events(run.key))
+            return str(len(self.events(run.key)) or "")
         if spec.how == "config":
             config = self.store.config(run)
             return cell_text(config[spec.of]) if spec.of in config else ""

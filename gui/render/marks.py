@@ -76,10 +76,14 @@ class Canvas:
         made.setAlphaF(opacity)
         return made
 
+    def is_free(self, rectangle: QRectF) -> bool:
+        """Whether a text in a rectangle covers no other and stays in the panel."""
+        inside = QRectF(0, 0, self.viewport.width, self.viewport.height).contains(rectangle)
+        return inside and not any(rectangle.intersects(other) for other in self.taken)
+
     def write(self, rectangle: QRectF, text: str) -> bool:
         """Write a text centred in a rectangle unless it would cover another or leave the panel."""
-        inside = QRectF(0, 0, self.viewport.width, self.viewport.height).contains(rectangle)
-        if not inside or any(rectangle.intersects(other) for other in self.taken):
+        if not self.is_free(rectangle):
             return False
         self.taken.append(rectangle)
         self.painter.drawText(rectangle, Qt.AlignmentFlag.AlignCenter, text)
@@ -126,6 +130,9 @@ class Drawing(ABC, Generic[M]):
     @abstractmethod
     def paint(self, canvas: Canvas) -> None:
         """Paint the mark."""
+
+    def write(self, canvas: Canvas) -> None:  # noqa: B027 - most marks have no words of their own
+        """Write words that belong to the mark; called when all marks are painted."""
 
     def hit(self, viewport: Viewport, px: float, py: float, reach: float) -> tuple[int, float] | None:
         """Give the element at a pixel and how far away it is, None where there is none within reach."""
@@ -674,8 +681,6 @@ class _RuleDrawing(Drawing[Rule]):
         canvas.painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.mark.axis == "diagonal")
         canvas.painter.setPen(pen)
         canvas.painter.drawPolyline(line)
-        if self.mark.label:
-            self._label(canvas, line)
 
     def covered(self, viewport: Viewport) -> np.ndarray:
         line = self._line(viewport)
@@ -686,24 +691,65 @@ class _RuleDrawing(Drawing[Rule]):
         x, y = first.x() + (last.x() - first.x()) * shares, first.y() + (last.y() - first.y()) * shares
         return np.stack([x, y], axis=1)
 
-    def _label(self, canvas: Canvas, line: QPolygonF) -> None:
+    def write(self, canvas: Canvas) -> None:
+        """Write the label beside the line, where along it the label hides least."""
+        line = self._line(canvas.viewport) if self.mark.label else None
+        if line is None or line.isEmpty():
+            return
         letters = font(TICK)
         metrics = QFontMetricsF(letters)
-        width, height = metrics.horizontalAdvance(self.mark.label) + 4, metrics.height()
+        places = self._places(canvas.viewport, line, metrics.horizontalAdvance(self.mark.label) + 4, metrics.height())
+        free = [one for one in places if canvas.is_free(one)]
+        if not free:
+            return
+        own = self.covered(canvas.viewport)
+        hidden = []
+        for one in free:
+            area = one.adjusted(-2, -2, 2, 2)
+            hidden.append(
+                len(_within(canvas.covered[:, 0], canvas.covered[:, 1], area))
+                - len(_within(own[:, 0], own[:, 1], area))
+            )
+        least = min(hidden)
+        chosen = free[hidden.index(least)]
+        if least > 0:
+            canvas.painter.setPen(Qt.PenStyle.NoPen)
+            canvas.painter.setBrush(canvas.colour("panel", 0.8))
+            canvas.painter.drawRoundedRect(chosen, 2, 2)
         canvas.painter.setFont(letters)
         canvas.painter.setPen(canvas.colour(self.mark.hue))
-        first, last = line.at(0), line.at(line.size() - 1)
+        canvas.write(chosen, self.mark.label)
+
+    def _places(self, viewport: Viewport, line: QPolygonF, width: float, height: float) -> list[QRectF]:
+        """Give places for a label of a size on both sides of the line, the best first."""
+        shares = (0.0, 1.0, 0.25, 0.5, 0.75)
         if self.mark.axis == "x":
-            at = first.x()
-            places = [QRectF(at + 3, 3, width, height), QRectF(at - 3 - width, 3, width, height)]
-        elif self.mark.axis == "y":
-            right = canvas.viewport.width - width - 2
-            places = [QRectF(right, last.y() - height - 1, width, height), QRectF(right, last.y() + 1, width, height)]
-        else:
-            places = [QRectF(last.x() - width - 8, last.y() + 2, width, height)]
-        for one in places:
-            if canvas.write(one, self.mark.label):
-                return
+            at, room = line.at(0).x(), viewport.height - height - 6
+            return [
+                QRectF(left, 3 + room * share, width, height) for share in shares for left in (at + 3, at - 3 - width)
+            ]
+        if self.mark.axis == "y":
+            at, room = line.at(0).y(), viewport.width - width - 4
+            return [
+                QRectF(2 + room * (1 - share), top, width, height)
+                for share in shares
+                for top in (at - height - 1, at + 1)
+            ]
+        places = []
+        for share in (0.94, 0.06, 0.75, 0.25, 0.5):
+            point = line.at(round(share * (line.size() - 1))) if line.size() > 2 else None
+            if point is None:
+                first, last = line.at(0), line.at(1)
+                point = first + (last - first) * share
+            # Below a line that rises a text stands to its right, above it to its left; one that falls the other way about.
+            falls = line.at(line.size() - 1).y() > line.at(0).y()
+            right, left = point.x() + 5, point.x() - 5 - width
+            below, above = (left, right) if falls else (right, left)
+            places += [
+                QRectF(below, point.y() + 2, width, height),
+                QRectF(above, point.y() - 2 - height, width, height),
+            ]
+        return places
 
     def hit(self, viewport: Viewport, px: float, py: float, reach: float) -> tuple[int, float] | None:
         line = self._line(viewport)
@@ -820,6 +866,8 @@ class _EdgeDrawing(Drawing[EdgeMarks]):
         return _within(px, np.full(len(px), edge), area)
 
     def note(self, element: int) -> str:
+        if self.mark.notes:
+            return self.mark.notes[element]
         return f"{self.mark.what}\t{self.x_axis.label} {place(float(self.mark.x[element]), self.x_axis)}"
 
 

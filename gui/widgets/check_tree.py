@@ -41,6 +41,8 @@ _TICKS = (Qt.CheckState.Unchecked, Qt.CheckState.PartiallyChecked, Qt.CheckState
 _NAME_WIDTH = 170
 _MARK_WIDTH = 16
 _MARK_SIZE = 13
+_LEAST_NAME = 70
+"""Pixels for box, swatch and a little of the name before further signs get any."""
 
 
 class Branches(Protocol):
@@ -235,6 +237,7 @@ class _NameDelegate(QStyledItemDelegate):
         behind.features &= ~QStyleOptionViewItem.ViewItemFeature.HasDecoration
         wanted = style.sizeFromContents(QStyle.ContentsType.CT_ItemViewItem, behind, QSize(), option.widget).width()
         narrow = QStyleOptionViewItem(option)
+        signs = signs[: max(1, (whole.width() - _LEAST_NAME) // _MARK_WIDTH)]
         room = _MARK_WIDTH * len(signs)
         narrow.rect = whole.adjusted(0, 0, -room, 0)
         super().paint(painter, narrow, index)
