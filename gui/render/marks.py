@@ -131,7 +131,7 @@ class Drawing(ABC, Generic[M]):
     def paint(self, canvas: Canvas) -> None:
         """Paint the mark."""
 
-    def write(self, canvas: Canvas) -> None:  # noqa: B027 - most marks have no words of their own
+    def write(self, canvas: Canvas) -> None:
         """Write words that belong to the mark; called when all marks are painted."""
 
     def hit(self, viewport: Viewport, px: float, py: float, reach: float) -> tuple[int, float] | None:

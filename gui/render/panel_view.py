@@ -34,6 +34,9 @@ from .viewport import Viewport
 REACH = 12.0
 """Pixels within which a line is near the mouse."""
 
+_SAMPLED = 100
+"""Lines that words in a panel keep off: they are looked for with every frame of a zoom."""
+
 _ROOM_FOR_A_BAR = 160.0
 """Pixels of a panel from which on a bar of colours stands beside it."""
 
@@ -362,8 +365,11 @@ class PanelView:
         if viewport.width < 4 or viewport.height < 4:
             return
         canvas = Canvas(painter, viewport, self._theme)
-        if any(isinstance(mark, Text) and not mark.inside for mark in self.panel.marks):
-            canvas.covered = self._covered(viewport)
+        if any(
+            (isinstance(mark, Text) and not mark.inside) or (isinstance(mark, Rule) and mark.label)
+            for mark in self.panel.marks
+        ):
+            canvas.covered = self._covered(viewport, most=_SAMPLED)
         if not any(isinstance(mark, Cells) for mark in self.panel.marks):
             self._paint_grid(canvas)
         if self._legend is not None and self._legend_at is not None:
@@ -380,6 +386,10 @@ class PanelView:
         for one in order:
             if one.layer >= 4:
                 self._paint_drawing(one, canvas)
+        for one in order:
+            painter.save()
+            one.write(canvas)
+            painter.restore()
         if self._legend is not None and self._legend_at is not None:
             self._legend.paint(painter, self._legend_at, self._theme)
 
@@ -466,11 +476,18 @@ class PanelView:
         if fits_above:
             self._legend = above
 
-    def _covered(self, viewport: Viewport) -> np.ndarray:
-        """Give pixels that marks cover, closely enough to see whether a legend would hide something."""
+    def _covered(self, viewport: Viewport, *, most: int | None = None) -> np.ndarray:
+        """Give pixels that marks cover, closely enough to see whether words would hide something.
+
+        Parameters
+        ----------
+        most : int, optional
+            How many lines are looked at, evenly picked; None looks at all.
+        """
         parts = [one.covered(viewport) for one in self.drawings.values()]
         steps = np.linspace(viewport.left, viewport.right, 160)
-        for _, data in self.curves.lines:
+        lines = self.curves.lines
+        for _, data in lines if most is None else lines[:: max(len(lines) // most, 1)]:
             x, y = data.within(viewport.left, viewport.right, 160)
             parts.append(np.stack([viewport.x(x), viewport.y(y)], axis=1))
             if data.is_sorted and len(x) > 1:

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QColor, QImage, QMouseEvent, QWheelEvent
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QImage, QMouseEvent, QPainter, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from runglass.analysis.report.limits import panel_limits
 from runglass.analysis.report.tables import drawn_numbers
 from runglass.gui.render.figure_view import FigureView
+from runglass.gui.render.marks import Canvas, drawing
 from runglass.gui.render.panel_view import PanelView
+from runglass.gui.render.viewport import Viewport
 from runglass.gui.theme import appearance
 from runglass.models.figure import (
     Axis,
@@ -873,3 +875,29 @@ def test_that_numbers_of_a_zoomed_figure_are_those_on_screen_and_where_its_lines
     np.testing.assert_array_equal(numbers[numbers["key"] == "line"]["x"], X[inside[0] - 1 : inside[-1] + 2])
     np.testing.assert_array_equal(numbers[numbers["key"] == "points"]["x"], [5.0])
     assert len(drawn_numbers(view.spec)) == len(X) + 3
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "diagonal"])
+def test_that_the_label_of_a_rule_keeps_off_data(qtbot: Any, axis: Any) -> None:
+    appearance().apply("light")
+    rule = Rule(key="rule", axis=axis, at=5.0, label="asked for")
+    viewport = Viewport(0.0, 10.0, 0.0, 10.0, 300.0, 300.0)
+    image = QImage(300, 300, QImage.Format.Format_ARGB32)
+
+    def place(covered: np.ndarray) -> QRectF:
+        painter = QPainter(image)
+        canvas = Canvas(painter, viewport, appearance().theme, covered=covered)
+        drawing(rule, Axis(), Axis()).write(canvas)
+        painter.end()
+        return canvas.taken[0]
+
+    wanted = place(np.zeros((0, 2)))
+    x, y = np.meshgrid(
+        np.linspace(wanted.left() - 30, wanted.right() + 30, 40),
+        np.linspace(wanted.top() - 30, wanted.bottom() + 30, 40),
+    )
+    data = np.stack([x.ravel(), y.ravel()], axis=1)
+    found = place(data)
+    inside = (data[:, 0] >= found.left()) & (data[:, 0] <= found.right())
+    inside &= (data[:, 1] >= found.top()) & (data[:, 1] <= found.bottom())
+    assert not inside.any()
