@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -17,6 +19,15 @@ _FOLLOW_MS = 1_000
 _LIVE_SECONDS = 60.0
 
 
+@dataclass(eq=False)
+class _Opening:
+    """What was opened at once, and all that was read of it so far; only who holds the lock reads on."""
+
+    loader: Loader
+    store: RunStore = field(default_factory=RunStore)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Feed(QObject):
     """Keeps the workspace's data up to date with what is on disk.
 
@@ -28,42 +39,42 @@ class Feed(QObject):
         Reading stopped; the sentence says why.
     live_changed(count)
         So many runs grew within the last minute.
-    _batch(store)
-        A worker thread made a new snapshot.
+    _batch(opening, store)
+        A worker thread made a new snapshot of what was opened.
     """
 
     loaded = Signal()
     failed = Signal(str)
     live_changed = Signal(int)
-    _batch = Signal(int, object)
+    _batch = Signal(object, object)
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
         self._tasks = tasks
-        self._loader: Loader | None = None
-        self._opening = 0
+        self._opening: _Opening | None = None
         self._reading = False
+        self._is_paused = False
         self._grew: dict[str, float] = {}
         self._live = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_FOLLOW_MS)
         self._timer.timeout.connect(self._on_timer_timeout)
         self._batch.connect(self._on_self_batch)
+        tasks.let_go.connect(self._on_tasks_let_go)
         self.seconds = 0.0
         """How long the last whole reading took."""
 
     def open(self, roots: Sequence[str]) -> None:
         """Read everything below `roots`, in place of what was open."""
-        self._opening += 1
-        self._loader = Loader(roots, patterns=self._workspace.session.text_patterns)
+        self._opening = _Opening(Loader(roots, patterns=self._workspace.session.text_patterns))
         self._grew.clear()
         self._workspace.set_store(RunStore())
         self._read("Reading " + ", ".join(root.rstrip("/").rpartition("/")[2] for root in roots), first=True)
 
     def refresh(self) -> None:
         """Look once for what is new, whether following or not."""
-        if self._loader is not None and not self._reading:
+        if self._opening is not None and not self._reading:
             self._read("Looking for what is new", first=False)
 
     def follow(self, on: bool) -> None:
@@ -76,21 +87,21 @@ class Feed(QObject):
     def stop(self) -> None:
         """Stop reading for good."""
         self._timer.stop()
-        self._opening += 1
+        self._opening = None
         self._tasks.cancel("feed")
 
     def _read(self, title: str, *, first: bool) -> None:
-        loader, opening, store = self._loader, self._opening, self._workspace.now.all
-        assert loader is not None
+        opening = self._opening
+        assert opening is not None
         started = time.monotonic()
-        self._reading = True
+        self._reading, self._is_paused = True, False
 
         def work(progress: CancellableProgress) -> None:
-            growing = store
-            for events in loader.new_events(progress):
-                growing = growing.adding(events)
-                self._batch.emit(opening, growing)
-            growing.rows("runs")  # made here, it is there when the GUI thread asks
+            with opening.lock:  # a reading that was cancelled may still be on its way out
+                for events in opening.loader.new_events(progress):
+                    opening.store = opening.store.adding(events)
+                    self._batch.emit(opening, opening.store)
+                opening.store.rows("runs")  # made here, it is there when the GUI thread asks
 
         def done(_: object) -> None:
             self._reading = False
@@ -104,8 +115,13 @@ class Feed(QObject):
 
         self._tasks.start("feed", title, work, done, failed)
 
-    def _on_self_batch(self, opening: int, store: RunStore) -> None:
-        if opening != self._opening:
+    def _on_tasks_let_go(self, slot: str) -> None:
+        if slot == "feed" and self._opening is not None:
+            self._reading, self._is_paused = False, True
+            self.failed.emit("Reading was stopped; F5 reads on.")
+
+    def _on_self_batch(self, opening: _Opening, store: RunStore) -> None:
+        if opening is not self._opening:
             return
         before = self._workspace.now.all.runs
         now = time.monotonic()
@@ -117,7 +133,8 @@ class Feed(QObject):
 
     def _on_timer_timeout(self) -> None:
         self._count_live()
-        self.refresh()
+        if not self._is_paused:
+            self.refresh()
 
     def _count_live(self) -> None:
         now = time.monotonic()

@@ -67,9 +67,12 @@ class TaskRunner(QObject):
     -------
     changed()
         A task was started, went on or ended; `running` tells which there are.
+    let_go(slot)
+        A running task was cancelled: its asker gets neither an answer nor an error.
     """
 
     changed = Signal()
+    let_go = Signal(str)
     _posted = Signal(str, int, str, object)
 
     def __init__(self, parent: QObject | None = None, *, workers: int = max(2, (os.cpu_count() or 2) - 1)) -> None:
@@ -106,9 +109,10 @@ class TaskRunner(QObject):
         done, failed : callable
             Called in the GUI thread with the value or the error; neither is called after a cancel.
         """
-        self.cancel(slot)
         if self._stopped:
             return  # a timer went off while the window was closing
+        if slot in self._requests:
+            self._requests[slot].progress.cancel()
         self._generation += 1
         generation = self._generation
 
@@ -131,13 +135,16 @@ class TaskRunner(QObject):
         request = self._requests.pop(slot, None)
         if request is not None:
             request.progress.cancel()
+            self.let_go.emit(slot)
             self.changed.emit()
 
     def stop(self) -> None:
         """Cancel everything and wait for the worker threads to end; what is started after that is not done."""
         self._stopped = True
-        for slot in tuple(self._requests):
-            self.cancel(slot)
+        for request in self._requests.values():
+            request.progress.cancel()
+        self._requests.clear()
+        self.changed.emit()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, slot: str, generation: int, work: Work, progress: CancellableProgress) -> None:

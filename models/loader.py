@@ -64,7 +64,7 @@ class Loader:
         Raises
         ------
         Cancelled
-            When `progress` says so; what was given so far stays read.
+            When `progress` says so; what was given so far stays read, the next call gives the rest.
         """
         found, first = self._found()
         if first:
@@ -73,46 +73,53 @@ class Loader:
         done = 0
         with ThreadPoolExecutor(self._workers, thread_name_prefix="reader") as pool:
             waiting = iter(found)
-            running: dict[Future[tuple[list[Event], Cursor | None]], Source] = {}
+            running: dict[Future[tuple[list[Event], Cursor | None]], tuple[Source, _State]] = {}
             batch: list[Event] = []
-            batched = 0
+            batched: list[tuple[Source, _State, Cursor | None]] = []
             try:
                 while True:
-                    while len(running) < 2 * self._workers and (source := next(waiting, None)) is not None:
-                        running[
-                            pool.submit(
-                                _read, self._reader(source), source, self._cursors.get(self._identity(source)), progress
-                            )
-                        ] = source
+                    while len(running) < 2 * self._workers and (news := next(waiting, None)) is not None:
+                        source = news[0]
+                        cursor = self._cursors.get(self._identity(source))
+                        running[pool.submit(_read, self._reader(source), source, cursor, progress)] = news
                     if not running:
                         break
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        source = running.pop(future)
+                        source, state = running.pop(future)
                         events, cursor = future.result()
-                        self._cursors[self._identity(source)] = cursor
                         batch += events
+                        batched.append((source, state, cursor))
                         done += 1
-                        batched += 1
                         progress(done, len(found), source.relative)
                     # The first curves go out at once, later ones in larger batches.
-                    if batched >= min(_BATCH_SOURCES, max(4, done // 2)):
+                    if len(batched) >= min(_BATCH_SOURCES, max(4, done // 2)):
+                        self._remember(batched)
                         yield batch
-                        batch, batched = [], 0
+                        batch, batched = [], []
             finally:
                 for future in running:
                     future.cancel()
+            self._remember(batched)
             if batch:
                 yield batch
+
+    def _remember(self, read: list[tuple[Source, _State, Cursor | None]]) -> None:
+        """Take sources as read, whose events are handed on now: what a cancel kept back is read again the next time."""
+        for source, state, cursor in read:
+            identity = self._identity(source)
+            self._cursors[identity] = cursor
+            self._states[identity] = state
+            self._sources[identity] = source
 
     def files(self) -> list[tuple[str, int, float]]:
         """Give every file read so far, in the order of its path: path, bytes, and time of its last change (s since 1970)."""
         files = {path: (size, changed / 1e9) for state in self._states.values() for path, size, changed in state}
         return [(path, *files[path]) for path in sorted(files)]
 
-    def _found(self) -> tuple[list[Source], list[Event]]:
-        """Give the sources that have something new, and what can be said of them before they are read."""
+    def _found(self) -> tuple[list[tuple[Source, _State]], list[Event]]:
+        """Give the sources that have something new, in their state of now, and what can be said before they are read."""
         news: list[Event] = []
-        changed: list[Source] = []
+        changed: list[tuple[Source, _State]] = []
         seen = set()
         for problem in readers(self._patterns)[1]:
             self._say(problem, news)
@@ -129,9 +136,7 @@ class Loader:
                 continue
             if identity not in self._states and _makes_run(self._reader(found)):
                 news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
-            self._states[identity] = state
-            self._sources[identity] = found
-            changed.append(found)
+            changed.append((found, state))
         for identity in set(self._states) - seen:
             gone = self._sources.pop(identity)
             del self._states[identity]

@@ -13,7 +13,7 @@ A highlight never computes anything: the figure on screen is emphasised in place
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ from ..widgets.empty_state import EmptyState
 from ..workspace import Workspace
 
 SPINNER_AFTER_MS = 150
+_AGAIN = "Ask again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,13 @@ class QuestionView(QWidget):
         self._slot = slot
         self._asked: tuple[object, ...] = ()
         self._store: RunStore | None = None
+        self._title = ""
+        self._work: Callable[[CancellableProgress], Answer] | None = None
         self.answer: Answer | None = None
 
         self.figure_view = FigureView(self)
         self._error = EmptyState("", parent=self)
-        self._error.button_clicked.connect(self.map_wanted)
+        self._error.button_clicked.connect(self._on_error_button_clicked)
         # The colour of panels is its own, also where no frame is around it.
         self.setBackgroundRole(QPalette.ColorRole.Base)
         self.setAutoFillBackground(True)
@@ -154,6 +157,7 @@ class QuestionView(QWidget):
         self._spinner.setInterval(SPINNER_AFTER_MS)
         self._spinner.timeout.connect(self._on_spinner_timeout)
         tasks.changed.connect(self._on_tasks_changed)
+        tasks.let_go.connect(self._on_tasks_let_go)
 
         self.figure_view.hovered.connect(workspace.hover)
         self.figure_view.clicked.connect(self._on_figure_clicked)
@@ -184,14 +188,9 @@ class QuestionView(QWidget):
             return
         self._asked = asked
         self._store = store  # held, so that the identities in the key stay those of living objects
-        self._spinner.start()
-        self._tasks.start(
-            self._slot,
-            analysis.title,
-            functools.partial(answered, identifier, dict(options), store),
-            self._on_answer,
-            self._on_failure,
-        )
+        self._title = analysis.title
+        self._work = functools.partial(answered, identifier, dict(options), store)
+        self._start()
 
     @property
     def shown(self) -> Answer | None:
@@ -202,9 +201,14 @@ class QuestionView(QWidget):
 
     def forget(self) -> None:
         """Stop computing; the next `ask` computes anew."""
-        self._tasks.cancel(self._slot)
         self._asked = ()
+        self._tasks.cancel(self._slot)
         self._settle()
+
+    def _start(self) -> None:
+        assert self._work is not None
+        self._spinner.start()
+        self._tasks.start(self._slot, self._title, self._work, self._on_answer, self._on_failure)
 
     def show_cursor(self, column: str, x: float | None) -> None:
         """Show the shared cursor, where the figure has an axis with that column."""
@@ -260,6 +264,21 @@ class QuestionView(QWidget):
                 if state.slot == self._slot and state.total:
                     self._bar.setRange(0, state.total)
                     self._bar.setValue(state.done)
+
+    def _on_tasks_let_go(self, slot: str) -> None:
+        """Say that the user stopped it: a figure of an older question would pass for the answer."""
+        if slot == self._slot and self._asked:
+            self._settle()
+            self.answer = None
+            self._error.set_content("It was stopped before it was answered.", button=_AGAIN)
+            self._stack.setCurrentWidget(self._error)
+            self.answered.emit(None)
+
+    def _on_error_button_clicked(self) -> None:
+        if self._error.button == _AGAIN:
+            self._start()
+        else:
+            self.map_wanted.emit()
 
     def _on_figure_clicked(self, clause: Clause | None, modifiers: Qt.KeyboardModifier) -> None:
         adds = modifiers & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier)

@@ -61,6 +61,8 @@ class ExportDialog(QDialog):
         self._answer = answer
         self._tasks = tasks
         self._image = QImage()
+        self._is_exporting = False
+        self._is_leaving = False
 
         self._style = QComboBox(self)
         self._height = QSpinBox(self)
@@ -87,6 +89,7 @@ class ExportDialog(QDialog):
         self._caption.setTextFormat(Qt.TextFormat.PlainText)
         self._size = muted("", self)
         self._said = muted("", self)
+        self._said.setTextFormat(Qt.TextFormat.PlainText)
         self._said.setWordWrap(True)
         self._preview = QLabel(self)
         self._preview.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -163,7 +166,10 @@ class ExportDialog(QDialog):
         self._on_style_changed()
 
     def done(self, result: int) -> None:
-        """Close; a preview that is still being drawn is no longer wanted."""
+        """Close, once files that are being written are whole; a preview is no longer wanted."""
+        self._is_leaving = self._is_exporting
+        if self._is_exporting:
+            return
         self._timer.stop()
         self._tasks.cancel(_PREVIEW)
         super().done(result)
@@ -240,8 +246,12 @@ class ExportDialog(QDialog):
         self._show_preview()
 
     def _on_failure(self, error: Exception) -> None:
-        self._export.setEnabled(True)
         self._said.setText(str(error))
+
+    def _on_export_failure(self, error: Exception) -> None:
+        self._is_exporting = self._is_leaving = False
+        self._export.setEnabled(True)
+        self._on_failure(error)
 
     def _on_browse_clicked(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Export to", self._folder.text())
@@ -266,7 +276,9 @@ class ExportDialog(QDialog):
             return
         self._export.setEnabled(False)
         self._said.setText("Exporting…")
-        self._tasks.start(_EXPORT, "Exporting", self._export_work(name, formats), self._on_exported, self._on_failure)
+        self._is_exporting = True
+        work = self._export_work(name, formats)
+        self._tasks.start(_EXPORT, "Exporting", work, self._on_exported, self._on_export_failure)
 
     def _export_work(self, name: str, formats: tuple[str, ...]) -> Callable[[CancellableProgress], tuple[Path, ...]]:
         answer, folder, style = self._answer, Path(self._folder.text()).expanduser(), self._style.currentData()
@@ -297,6 +309,9 @@ class ExportDialog(QDialog):
         self._open.show()
         self._said.setText(f"{len(written)} files written to {written[0].parent}.")
         self.exported.emit(str(written[0].parent))
+        self._is_exporting = False
+        if self._is_leaving:
+            self.reject()
 
 
 def _rows_behind(answer: Answer) -> pd.DataFrame | None:

@@ -157,6 +157,7 @@ class ItemsPane(QWidget):
         self._spinner.setSingleShot(True)
         self._spinner.setInterval(_BAR_AFTER_MS)
         self._spinner.timeout.connect(self._bar.show)
+        tasks.let_go.connect(self._on_tasks_let_go)
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self._on_workspace_data_changed)
         appearance().changed.connect(self._on_appearance_changed)
@@ -259,6 +260,12 @@ class ItemsPane(QWidget):
             functools.partial(self._on_order_found, frame, pattern),
             self._on_failure,
         )
+
+    def _on_tasks_let_go(self, slot: str) -> None:
+        if slot in (_ROWS, _ORDER):
+            self._settle()
+        if slot == _ROWS:
+            self._asked = ()  # looked up anew the next time
 
     def _settle(self) -> None:
         self._spinner.stop()

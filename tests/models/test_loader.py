@@ -151,6 +151,27 @@ def test_that_reading_stops_when_it_is_cancelled(tmp_path):
         load([tmp_path / "p"], progress=progress)
 
 
+@pytest.mark.parametrize("calls", [2, 5, 9, 20])
+def test_that_what_a_cancel_left_unread_is_read_the_next_time_and_nothing_twice(tmp_path, calls):
+    for number in range(20):
+        write_log(tmp_path / f"p/{number}/metrics.csv", range(3))
+    loader, store, told = Loader([tmp_path / "p"]), RunStore(), 0
+
+    def impatient(_done, _total, _what="", /):
+        nonlocal told
+        told += 1
+        if told == calls:
+            raise Cancelled
+
+    batches = []
+    with pytest.raises(Cancelled):
+        batches.extend(loader.new_events(impatient))
+    for events in batches:
+        store = store.adding(events)
+    store = follow(loader, store)
+    assert [len(run.curves["loss"]) for run in store.runs.values()] == [3] * 20
+
+
 def test_that_the_same_log_as_csv_and_as_events_gives_the_same_curve(shared_data):
     folder = shared_data / "runs/algoperf/baseline/study_0/ogbg_jax"
     runs = load([folder]).runs

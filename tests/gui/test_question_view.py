@@ -1,0 +1,65 @@
+import threading
+
+import numpy as np
+import pytest
+
+from runglass.gui.panes import base
+from runglass.gui.panes.base import QuestionView
+from runglass.gui.tasks import TaskRunner
+from runglass.gui.workspace import Workspace
+from runglass.models.session import Session
+from runglass.models.store import RunStore
+from runglass.models.tables import CurvePiece, RunFacts
+
+
+@pytest.fixture
+def view(qtbot):
+    pieces = [CurvePiece("p/a", np.arange(5), {"loss": np.ones(5)})]
+    tasks = TaskRunner()
+    view = QuestionView(Workspace(Session(), RunStore().adding([RunFacts("p/a"), *pieces]), tasks), tasks, "pane:x")
+    qtbot.addWidget(view)
+    view.resize(400, 300)
+    view.show()
+    yield view
+    tasks.stop()
+
+
+def test_that_a_question_the_user_stopped_says_so_and_can_be_asked_again(view, qtbot, monkeypatch):
+    gate = threading.Event()
+    compute = base.answered
+
+    def slow(*given):
+        gate.wait(10)
+        return compute(*given)
+
+    monkeypatch.setattr(base, "answered", slow)
+    view.ask("curve.smooth", {"tag": "loss"})
+    qtbot.waitUntil(view._bar.isVisible)
+    view._tasks.cancel("pane:x")
+    assert not view._bar.isVisible()
+    assert view.figure_view.graphicsEffect() is None
+    assert "stopped" in view._error.text
+    gate.set()
+    view._error.button_clicked.emit()
+    qtbot.waitUntil(lambda: view.answer is not None)
+    assert view.figure_view.isVisible()
+
+
+def test_that_a_newer_question_keeps_the_old_figure_dimmed_until_its_answer_is_there(view, qtbot, monkeypatch):
+    view.ask("curve.smooth", {"tag": "loss"})
+    qtbot.waitUntil(lambda: view.answer is not None)
+    gate = threading.Event()
+    compute = base.answered
+
+    def slow(*given):
+        gate.wait(10)
+        return compute(*given)
+
+    monkeypatch.setattr(base, "answered", slow)
+    view.ask("curve.smooth", {"tag": "loss", "weight": 0.1})
+    qtbot.waitUntil(view._bar.isVisible)
+    view.ask("curve.smooth", {"tag": "loss", "weight": 0.2})
+    assert view.figure_view.graphicsEffect() is not None
+    gate.set()
+    qtbot.waitUntil(lambda: view.answer.question.weight == 0.2)
+    assert view.figure_view.graphicsEffect() is None
