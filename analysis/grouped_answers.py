@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -146,8 +146,24 @@ def _within_groups(parts: np.ndarray, strata: np.ndarray, groups: int, counts: n
     return share
 
 
+class Resampling(Protocol):
+    """How items are resampled."""
+
+    @property
+    def cluster(self) -> str:
+        """Column of items that are resampled whole; empty for none."""
+
+    @property
+    def draws(self) -> int:
+        """How many resamples."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the bootstrap."""
+
+
 def drawn_accuracies(
-    counts: GroupCounts, asked: GroupedQuestion, *, engine: Engine = LOCAL, progress: Progress = quiet
+    counts: GroupCounts, asked: Resampling, *, engine: Engine = LOCAL, progress: Progress = quiet
 ) -> np.ndarray:
     """Give the accuracies of resampled items, shape (draws, versions, groups).
 
