@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from statsmodels.stats.proportion import proportion_confint
 
-from runglass.analysis.items import aum, data_map
+from runglass.analysis.items import aum, data_map, forgetting
 from runglass.analysis.items.aum import AreaUnderMarginQuestion, fit_two_gaussians
 from runglass.analysis.items.data_map import DataMapQuestion
+from runglass.analysis.items.forgetting import ForgettingQuestion, first_learned, forgetting_events
 from runglass.analysis.training_dynamics import auc_of_draws, dynamics_of, roc_points, spearman_of_draws
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
@@ -226,3 +228,41 @@ def test_that_the_forty_wrong_labels_of_the_demo_are_found(demo: RunStore) -> No
 def test_that_margins_all_alike_are_refused() -> None:
     with pytest.raises(TooLittleData, match="different margins"):
         AreaUnderMarginQuestion().answer(store_of(logits(np.zeros((4, 3, 2)), np.zeros(4, int))))
+
+
+# dynamics.forgetting
+
+
+def right(rows: list[list[int]], **columns: Any) -> pd.DataFrame:
+    values = np.array(rows, float)
+    return gold(values, **columns).assign(correct=values.ravel())
+
+
+def test_that_events_and_learning_are_counted_as_by_hand() -> None:
+    values = np.array([[0, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0], [1, 0, 1, 0, 1, 0]], bool)
+    assert forgetting_events(values).tolist() == [1, 0, 0, 3]
+    assert first_learned(values, np.arange(1.0, 7.0), 3).tolist() == [6, 3, np.inf, np.inf]
+    assert first_learned(values, np.arange(1.0, 7.0), 1).tolist() == [2, 1, np.inf, 1]
+    assert np.isinf(first_learned(values, np.arange(1.0, 7.0), 7)).all()
+
+
+def test_that_items_never_right_stand_apart_from_those_never_forgotten() -> None:
+    question = ForgettingQuestion(k=2, draws=100)
+    result = question.answer(store_of(right([[0, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 1]])))
+    assert result.never.tolist() == [True, False, False, False]
+    low, high = proportion_confint(1, 4, method="wilson")
+    found = result.estimates["ever_forgotten"]
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, low, high))
+    bars = forgetting.figure(question, result).panels[0]
+    assert bars.x.names == ("0", "1", "never right")
+
+
+def test_that_late_learning_finds_the_wrong_labels_of_the_demo(demo: RunStore) -> None:
+    question = ForgettingQuestion(draws=100).resolved(demo)
+    result = question.answer(demo)
+    frame = pd.read_parquet(DEMO)
+    wide = frame.pivot(index="item", columns="epoch", values="correct").to_numpy()
+    assert result.estimates["mean_events"].value == pytest.approx((np.diff(wide, axis=1) == -1).sum() / len(wide))
+    assert result.estimates["auc_of_late_learning"].low > 0.97
+    json.dumps(to_json(forgetting.figure(question, result)))
+    json.dumps(result.to_json())
