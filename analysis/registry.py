@@ -117,6 +117,7 @@ _BUILTIN = {
     "sampling.verifier": "sampling.verifier",
     "sampling.best-of-n": "sampling.best_of_n",
     "cost.pareto": "cost.pareto",
+    "cost.indicator-disagreement": "cost.indicator_disagreement",
 }
 """Module of each of our analyses, by id."""
 

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from runglass.analysis.cost import pareto
+from runglass.analysis.cost import indicator_disagreement, pareto
+from runglass.analysis.cost.indicator_disagreement import IndicatorDisagreementQuestion
 from runglass.analysis.cost.pareto import ParetoQuestion
 from runglass.analysis.quality_cost import hypervolume, on_front
 from runglass.models.errors import AnalysisError, TooLittleData
@@ -129,3 +131,30 @@ def test_that_scores_without_a_cost_say_so() -> None:
         ParetoQuestion().answer(store_of(scores([0.1, 0.2])))
     with pytest.raises(AnalysisError, match="columns"):
         ParetoQuestion(cost="price").answer(store_of(scores([0.1, 0.2])))
+
+
+# cost.indicator-disagreement
+
+
+def test_that_tau_b_is_scipys_and_reversals_are_counted() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(1, 9, 30), generator.integers(1, 9, 30)
+    frame = scores(generator.random(30), params=a * 1e6, latency=b * 1.0)
+    question = IndicatorDisagreementQuestion(draws=200)
+    result = question.answer(store_of(frame))
+    found = result.estimates["tau_b/params/latency"]
+    assert found.value == pytest.approx(stats.kendalltau(a, b).statistic)
+    assert found.low < found.value < found.high
+    turned = sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i in range(30) for j in range(i))
+    assert result.tables["pairs"]["reversed"].tolist() == [turned]
+    json.dumps(to_json(indicator_disagreement.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_costs_in_one_order_agree() -> None:
+    frame = scores([0.1, 0.2, 0.3, 0.4], params=[1e6, 2e6, 3e6, 4e6], flops=[1e9, 3e9, 8e9, 9e9])
+    result = IndicatorDisagreementQuestion(draws=100).answer(store_of(frame))
+    assert result.estimates["tau_b/params/flops"].value == 1.0
+    assert result.tables["reversals"].empty
+    with pytest.raises(TooLittleData, match="two costs"):
+        IndicatorDisagreementQuestion().answer(store_of(frame.drop(columns="flops")))
