@@ -66,6 +66,7 @@ class AxisItem(GraphicsWidget):
         self._compact = False
         self._turned = False
         self._cut: list[tuple[float, str]] = []
+        self._lines: tuple[str, ...] = ()
         self._label_is_cut = False
         self.setAcceptHoverEvents(True)
 
@@ -103,10 +104,12 @@ class AxisItem(GraphicsWidget):
         """Choose ticks for a range over so many pixels, and give how broad the axis gets."""
         if not self._shows_texts:
             self._ticks = self._chosen(low, high, length)
+            self._lines = ()
             return 4.0
         metrics = QFontMetricsF(font(TICK))
         self._ticks = self._chosen(low, high, length)
-        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._label else 0.0
+        self._lines = self._label_in_lines(length)
+        label = self._label_room
         longest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)
         if self._side == "left":
             widest = min(longest, max(_WIDEST, 0.0) if self._axis.scale == "category" else longest)
@@ -115,6 +118,28 @@ class AxisItem(GraphicsWidget):
         if self._turned:
             return (min(longest, self._widest_turned) + metrics.height()) * 0.71 + _GAP + 2 + label
         return metrics.height() + _GAP + label + 1
+
+    def _label_in_lines(self, length: float) -> tuple[str, ...]:
+        """Give the label for an axis of a length: in two lines where one is too short, and cut where two are."""
+        if not self._label:
+            return ()
+        metrics = QFontMetricsF(font(CAPTION))
+        # A label may stand out over both ends of a low panel, as far as the next panel is away at least.
+        room = length + _STANDS_OUT if self._side == "left" else length
+        lines = [self._label]
+        if metrics.horizontalAdvance(self._label) > room:
+            words = self._label.split(" ")
+            breaks = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
+            if breaks:
+                lines = list(min(breaks, key=lambda two: max(map(metrics.horizontalAdvance, two))))
+        if metrics.horizontalAdvance(self._label) > room and room < _SHORTEST:
+            return ()
+        return tuple(metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, room) for line in lines)
+
+    @property
+    def _label_room(self) -> float:
+        """Pixels across the axis that the label takes."""
+        return QFontMetricsF(font(CAPTION)).height() * len(self._lines) + 3 if self._lines else 0.0
 
     @property
     def _widest_turned(self) -> float:
@@ -169,7 +194,7 @@ class AxisItem(GraphicsWidget):
         assert self._viewport is not None
         right = self.size().width() - _GAP
         height = metrics.height()
-        label = QFontMetricsF(font(CAPTION)).height() + 3 if self._label else 0.0
+        label = self._label_room
         free = -1e9
         for y, text in sorted(zip(self._viewport.y(self._ticks.at).tolist(), self._ticks.texts, strict=True)):
             if -1 <= y <= self._viewport.height + 1 and y >= free:
@@ -229,25 +254,21 @@ class AxisItem(GraphicsWidget):
         self.setToolTip(nearest[1] if abs(nearest[0] - along) < 20 else label)
 
     def _paint_label(self, painter: QPainter) -> None:
-        self._label_is_cut = self._label != self._axis.label
-        if not self._label:
+        self._label_is_cut = " ".join(self._lines) != self._axis.label
+        if not self._lines:
             return
         painter.setFont(font(CAPTION))
         metrics = QFontMetricsF(painter.font())
         size = self.size()
-        centre = Qt.AlignmentFlag.AlignCenter
-        # A label may stand out over both ends of a low panel, as far as the next panel is away at least.
-        room = size.height() + _STANDS_OUT if self._side == "left" else size.width()
-        text = metrics.elidedText(self._label, Qt.TextElideMode.ElideMiddle, room)
-        self._label_is_cut = text != self._axis.label
-        if self._label_is_cut and room < _SHORTEST:
-            return
+        centre, text = Qt.AlignmentFlag.AlignCenter, "\n".join(self._lines)
+        across = metrics.height() * len(self._lines)
         if self._side == "left":
-            painter.translate(metrics.height() / 2, size.height() / 2)
+            room = size.height() + _STANDS_OUT
+            painter.translate(across / 2, size.height() / 2)
             painter.rotate(-90)
-            painter.drawText(QRectF(-room / 2, -metrics.height() / 2, room, metrics.height()), centre, text)
+            painter.drawText(QRectF(-room / 2, -across / 2, room, across), centre, text)
         else:
-            painter.drawText(QRectF(0, size.height() - metrics.height(), size.width(), metrics.height()), centre, text)
+            painter.drawText(QRectF(0, size.height() - across, size.width(), across), centre, text)
 
     def boundingRect(self) -> QRectF:
         """Give the rectangle painted on: texts at the ends stand out a little."""

@@ -547,9 +547,9 @@ class FigureView(QWidget):
                     inside, column, _SIDE + column * (breadth + _BETWEEN), breadth, float(area.height())
                 )
 
-    def _heights(self, views: list[PanelView], breadth: float, height: float, shares: list[float]) -> list[float]:
-        """Share what the axes leave of a height among the panels of a column."""
-        bottoms = [view.x_item.measure(*view.x_window, breadth * 0.85) for view in views]
+    def _heights(self, views: list[PanelView], widths: list[float], height: float, shares: list[float]) -> list[float]:
+        """Share what the axes leave of a height among the panels of a column, whose frames have these widths."""
+        bottoms = [view.x_item.measure(*view.x_window, width) for view, width in zip(views, widths, strict=True)]
         heights: list[float] = []
         for _ in range(2):
             room = max(height - sum(bottoms), 10.0)
@@ -557,7 +557,7 @@ class FigureView(QWidget):
             # A square frame may be narrower than the column, and its texts turn.
             for index, (view, tall) in enumerate(zip(views, heights, strict=True)):
                 if view.panel.square:
-                    bottoms[index] = view.x_item.measure(*view.x_window, min(breadth * 0.85, tall))
+                    bottoms[index] = view.x_item.measure(*view.x_window, min(widths[index], tall))
         return heights
 
     def _lay_out_column(self, views: list[PanelView], column: int, left: float, breadth: float, height: float) -> None:
@@ -568,7 +568,8 @@ class FigureView(QWidget):
             for view in views:
                 view.x_item.set_compact(compact)
                 view.y_item.set_compact(compact)
-            heights = self._heights(views, breadth, height - sum(gaps) - sum(heads) - 6.0, shares)
+            free = height - sum(gaps) - sum(heads) - 6.0
+            heights = self._heights(views, [breadth * 0.85] * len(views), free, shares)
             if min(heights) >= _LOW:
                 break
         needed = max(view.y_item.measure(*view.y_window, tall) for view, tall in zip(views, heights, strict=True))
@@ -576,6 +577,9 @@ class FigureView(QWidget):
         known = self._lefts.get(column, 0.0)
         wide = self._lefts[column] = needed if needed > known or needed < known - 14 or not self.is_zoomed else known
         wide = min(wide, breadth * 0.6)
+        room = breadth - wide
+        widths = [room - view.bar_width(room, tall) for view, tall in zip(views, heights, strict=True)]
+        heights = self._heights(views, widths, free, shares)
         y = 0.0
         squares: dict[str, QRectF] = {}
         for view, gap, tall in zip(views, gaps, heights, strict=True):

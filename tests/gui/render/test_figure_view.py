@@ -877,6 +877,21 @@ def test_that_numbers_of_a_zoomed_figure_are_those_on_screen_and_where_its_lines
     assert len(drawn_numbers(view.spec)) == len(X) + 3
 
 
+@pytest.mark.parametrize("side", ["x", "y"])
+def test_that_a_label_too_long_for_its_axis_stands_in_two_lines(show: Show, side: Any) -> None:
+    label = " ".join(["agreement in being right if the models were independent of one another (%)"] * 2)
+    view = show(figure(POINTS, **{side: Axis(label=label)})).panels[0]
+    item = view.x_item if side == "x" else view.y_item
+    assert len(item._lines) == 2
+    one = show(figure(POINTS, **{side: Axis(label="agreement")})).panels[0]
+    short = one.x_item if side == "x" else one.y_item
+    assert short._lines == ("agreement",)
+    across = (lambda axis: axis.size().height()) if side == "x" else (lambda axis: axis.size().width())
+    assert across(item) > across(short)
+    bottom = view.x_item.geometry().bottom()
+    assert bottom <= view.frame.scene().views()[0].viewport().height()
+
+
 @pytest.mark.parametrize("axis", ["x", "y", "diagonal"])
 def test_that_the_label_of_a_rule_keeps_off_data(qtbot: Any, axis: Any) -> None:
     appearance().apply("light")
