@@ -15,7 +15,7 @@ from .health import GRADIENT, HealthMark, marks_of, restarts
 _MOST = 5
 """Marks of one kind on one curve."""
 
-_SYMBOLS: dict[str, Symbol] = {"spike": "circle", "divergence": "cross", "restart": "triangle_down"}
+_SYMBOLS: dict[str, Symbol] = {"spike": "triangle", "divergence": "cross", "restart": "triangle_down"}
 
 
 def events_on(curve: Aligned, tag: str) -> tuple[HealthMark, ...]:

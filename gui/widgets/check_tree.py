@@ -41,7 +41,7 @@ _TICKS = (Qt.CheckState.Unchecked, Qt.CheckState.PartiallyChecked, Qt.CheckState
 _NAME_WIDTH = 170
 _MARK_WIDTH = 16
 _MARK_SIZE = 13
-_LEAST_NAME = 70
+_LEAST_NAME = 100
 """Pixels for box, swatch and a little of the name before further signs get any."""
 
 

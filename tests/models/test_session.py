@@ -26,9 +26,10 @@ FULL = Session(
     roots=("/data/runs", "/elsewhere/x.csv"),
     ticked=frozenset({"runs/a", "runs/b"}),
     run_filter="a|b",
+    run_events=("restart", "spike"),
     grouping=Grouping(("seed",), everything_except=True),
     run_columns=("last:loss",),
-    curves=CurveView(smoother="gaussian", weight=0.9, x="tokens", log_x=True, pinned=("loss",), band="sd"),
+    curves=CurveView(smoother="gaussian", weight=0.9, x="tokens", log_x=True, pinned=("loss",), band="sd", marks=False),
     maps=(ColumnMap((("params", "N"),), (("tokens", "flops/6"),), "*.csv", "runs"),),
     filter=Holds("loss < 3"),
     highlight=is_in("item", "ab"),
@@ -37,6 +38,7 @@ FULL = Session(
     focus="flips",
     theme="dark",
     follow=False,
+    health=False,
     layout="abc",
 )
 
