@@ -32,8 +32,9 @@ class Blocks:
     def of(cls, score: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Blocks:
         """Sum weights, shape (k, n), over rows of one score; `score` never falls."""
         starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]]))
-        n = np.add.reduceat(weights, starts, axis=-1)
-        wrong = np.add.reduceat(weights * (1 - y), starts, axis=-1)
+        n, wrong = weights, weights * (1 - y)
+        if len(starts) < len(score):
+            n, wrong = np.add.reduceat(n, starts, axis=-1), np.add.reduceat(wrong, starts, axis=-1)
         return cls(score[starts][::-1], n[..., ::-1], wrong[..., ::-1])
 
     def cumulated(self) -> tuple[np.ndarray, np.ndarray]:
@@ -41,29 +42,53 @@ class Blocks:
         return np.cumsum(self.n, axis=-1), np.cumsum(self.wrong, axis=-1)
 
 
-def ranking(sample: Sample, weights: np.ndarray) -> np.ndarray:
+def ranking(sample: Sample, weights: np.ndarray, blocks: Blocks | None = None) -> np.ndarray:
     """Give AUROC, AURC, E-AURC and AUGRC of every weighting, shape (k, 4).
 
     With e_k the errors among the k most confident of n rows: AURC is the mean of e_k / k (Geifman, Uziel and El-Yaniv 2019),
     AUGRC that of e_k / n (Traub et al. 2024), E-AURC is AURC less that of a perfect order, and AUROC the chance that a right
     row has the higher score, ties 1/2. Weights count as repeated rows; where they are no whole numbers, the sums over k are
     taken over the n effective positions of each block.
+
+    Parameters
+    ----------
+    blocks : Blocks, optional
+        Those of the sample and weights, where they are known.
     """
-    blocks = Blocks.of(sample.f, sample.y, weights)
+    blocks = Blocks.of(sample.f, sample.y, weights) if blocks is None else blocks
     n, wrong = blocks.n, blocks.wrong
-    total, errors = n.sum(axis=1), wrong.sum(axis=1)
-    right_above = np.cumsum(n - wrong, axis=1) - (n - wrong)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = (wrong * (right_above + 0.5 * (n - wrong))).sum(axis=1)
-        auroc = pairs / (errors * (total - errors))
     after, errors_after = blocks.cumulated()
     before, errors_before = after - n, errors_after - wrong
-    slope = np.where(n > 0, wrong / np.where(n > 0, n, 1), 0.0)
+    total, errors = after[:, -1], errors_after[:, -1]
+    slope = np.divide(wrong, n, out=np.zeros(n.shape), where=n > 0)
     # Within a block e_k rises by the same share each row: the sum of e_k / k is a sum of harmonic numbers.
-    aurc = (slope * n + (errors_before - slope * before) * _harmonic(before, after)).sum(axis=1) / total
-    augrc = (n * errors_before + slope * n * (n + 1) / 2).sum(axis=1) / total**2
+    aurc = (errors + _dotted(errors_before - slope * before, _harmonics(after))) / total
+    # sum(n errors_before + wrong (n + 1) / 2); a block has its errors before it, and half of its own.
+    shared = _dotted(n, errors_before) + _dotted(wrong, n) / 2
+    augrc = (shared + errors / 2) / total**2
+    # Pairs of an error and a row above it are all pairs less those with the row below; two errors are no pair.
+    pairs = errors * (total - errors)
+    above = errors * total - shared - errors**2 / 2
+    auroc = np.divide(above, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
     best = errors - (total - errors) * _harmonic(total - errors, total)
     return np.stack([auroc, aurc, aurc - best / total, augrc], axis=1)
+
+
+def _dotted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ij,ij->i", a, b))
+
+
+def _harmonics(after: np.ndarray) -> np.ndarray:
+    """Give the sum of 1 / k over the rows of each block, shape (k, blocks), from the rows up to its end."""
+    from scipy.special import digamma
+
+    whole = np.rint(after)
+    # Rows are most often counted, and a sum for each number of rows is then looked up.
+    if after.size and whole.max() <= max(after.size, 1000) and bool((whole == after).all()):
+        sums = digamma(np.arange(1, int(whole.max()) + 2))[whole.astype(np.int64)]
+    else:
+        sums = digamma(after + 1)
+    return np.asarray(np.diff(sums, axis=-1, prepend=digamma(1)))
 
 
 def _harmonic(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -102,20 +127,16 @@ def risk_curve(sample: Sample, weight: np.ndarray) -> RiskCurve:
     return RiskCurve(blocks.score[filled], answered / answered[-1], errors / answered, answered, errors)
 
 
-def coverage_at_risk(sample: Sample, weights: np.ndarray, target: float) -> np.ndarray:
+def coverage_at_risk(blocks: Blocks, target: float) -> np.ndarray:
     """Give the coverage of the last block end whose risk is at most `target`, shape (k,); 0 where there is none."""
-    blocks = Blocks.of(sample.f, sample.y, weights)
     answered, errors = blocks.cumulated()
-    fits = (errors <= target * answered * (1 + 1e-12)) & (answered > 0)
+    fits = (errors <= target * (1 + 1e-12) * answered) & (answered > 0)
     return np.asarray(np.where(fits, answered, 0.0).max(axis=1) / answered[:, -1])
 
 
-def risks_at_coverages(sample: Sample, weights: np.ndarray, coverages: np.ndarray) -> np.ndarray:
+def risks_at_coverages(blocks: Blocks, coverages: np.ndarray) -> np.ndarray:
     """Give the risk at the first block end that covers at least each of some coverages, shape (k, coverages)."""
-    blocks = Blocks.of(sample.f, sample.y, weights)
     answered, errors = blocks.cumulated()
-    found = np.empty((len(weights), len(coverages)))
-    for row, (above, wrong) in enumerate(zip(answered, errors, strict=True)):
-        place = np.searchsorted(above, coverages * above[-1] * (1 - 1e-12))
-        found[row] = wrong[place] / above[place]
-    return found
+    asked = coverages * answered[:, -1:] * (1 - 1e-12)
+    place = np.stack([np.searchsorted(above, own) for above, own in zip(answered, asked, strict=True)])
+    return np.asarray(np.take_along_axis(errors, place, axis=1) / np.take_along_axis(answered, place, axis=1))

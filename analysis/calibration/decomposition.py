@@ -18,7 +18,7 @@ from ...models.result import Estimate, Result, with_interval
 from ...models.store import RunStore
 from ..answers import at_epoch, present, refuse_repeats
 from ..forecast_marks import hue_of
-from ..forecast_rows import Sample, places_of_labels, probabilities
+from ..forecast_rows import Sample, of_resamples, places_of_labels, probabilities
 from ..resampling import DRAWS, bootstrap, percentile_interval
 from ..selective import ranking, risk_curve
 
@@ -137,7 +137,9 @@ def _cube(frame: pd.DataFrame, column: str, items: list[str]) -> tuple[np.ndarra
     if len(classes) < 2:
         raise AnalysisError("An ensemble needs the probabilities of all classes.", remedy="Name their columns prob.*.")
     label = places_of_labels(frame, classes)
-    key = frame[items].astype(str).agg(" ".join, axis=1) if len(items) > 1 else frame["item"].astype(str)
+    key = frame["item"].astype(str)
+    for name in items[:-1][::-1]:
+        key = frame[name].astype(str) + " " + key
     codes, names = pd.factorize(key)
     who, members = pd.factorize(frame[column].astype(str), sort=True)
     if len(members) < 2:
@@ -197,18 +199,20 @@ def _detection(parts: np.ndarray, right: np.ndarray, asked: DecompositionQuestio
     y = right[known]
     if not known.any() or y.min() == y.max():
         return pd.DataFrame(columns=["part", "auroc", "low", "high", "aurc"])
+    samples = [_ranked(parts[known, place], y) for place in range(4)]
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        return np.stack([of_resamples(ranking, one, counts, one.unit)[:, 0] for one in samples], axis=1)
+
+    draws = bootstrap(statistic, len(y), draws=asked.draws, seed=asked.seed)
+    low, high = percentile_interval(draws, asked.level)
     rows = []
-    for place, name in enumerate(_NAMES[:4]):
-        sample = _ranked(parts[known, place], y)
-        order = sample.unit
-
-        def statistic(counts: np.ndarray, sample: Sample = sample, order: np.ndarray = order) -> np.ndarray:
-            return ranking(sample, counts[:, order].astype(float))[:, 0]
-
-        draws = bootstrap(statistic, len(y), draws=asked.draws, seed=asked.seed)
-        value = ranking(sample, sample.weight[None])[0]
-        low, high = percentile_interval(draws, asked.level)
-        rows.append({"part": name, "auroc": value[0], "low": float(low), "high": float(high), "aurc": value[1]})
+    for place, (name, one) in enumerate(zip(_NAMES, samples, strict=False)):
+        value = ranking(one, one.weight[None])[0]
+        rows.append(
+            {"part": name, "auroc": value[0], "low": np.asarray(low)[place], "high": np.asarray(high)[place],
+             "aurc": value[1]}
+        )  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -189,7 +189,7 @@ def detection(sample: Sample, weights: np.ndarray) -> np.ndarray:
         error = (blocks.wrong * np.where(below > 0, below_wrong / below, 0)).sum(axis=1) / errors[:, 0]
         reached = right >= 0.95 * (total - errors) * (1 - 1e-12)
         fpr = np.take_along_axis(wrong, reached.argmax(axis=1)[:, None], axis=1)[:, 0] / errors[:, 0]
-    return np.stack([ranking(sample, weights)[:, 0], success, error, fpr], axis=1)
+    return np.stack([ranking(sample, weights, blocks)[:, 0], success, error, fpr], axis=1)
 
 
 def _curves(sample: Sample) -> pd.DataFrame:
@@ -261,18 +261,23 @@ def _paired_difference(ya: np.ndarray, yb: np.ndarray, fa: np.ndarray, fb: np.nd
 
 def _components(y: np.ndarray, f: np.ndarray) -> tuple[float, np.ndarray]:
     """Give the AUROC and what each row adds to its deviation; the sum of their squares is DeLong's variance."""
-    from scipy.stats import rankdata
-
     positive = y > 0
     m, k = int(positive.sum()), int((~positive).sum())
-    ranks = rankdata(f)
-    v10 = (ranks[positive] - rankdata(f[positive])) / k
-    v01 = 1 - (ranks[~positive] - rankdata(f[~positive])) / m
+    ranks = _mid_ranks(f)
+    v10 = (ranks[positive] - _mid_ranks(f[positive])) / k
+    v01 = 1 - (ranks[~positive] - _mid_ranks(f[~positive])) / m
     area = float(v10.mean())
     component = np.empty(len(y))
     component[positive] = (v10 - area) / math.sqrt(m * max(m - 1, 1))
     component[~positive] = (v01 - area) / math.sqrt(k * max(k - 1, 1))
     return area, component
+
+
+def _mid_ranks(values: np.ndarray) -> np.ndarray:
+    """Give ranks from 1; equal values share the mean of theirs."""
+    ordered = np.sort(values)
+    below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return (below + up_to + 1) / 2
 
 
 def figure(question: ErrorDetectionQuestion, result: ErrorDetection) -> FigureSpec:

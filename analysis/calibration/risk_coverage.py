@@ -30,7 +30,7 @@ from ..forecast_rows import (
     value_of,
 )
 from ..recalibration import rows_of
-from ..selective import RiskCurve, coverage_at_risk, ranking, risk_curve, risks_at_coverages
+from ..selective import Blocks, RiskCurve, coverage_at_risk, ranking, risk_curve, risks_at_coverages
 
 _NAMES = ("auroc", "aurc", "e_aurc", "augrc", "accuracy", "coverage_at_target", "accuracy_at_coverage")
 _PLACES = np.linspace(0.02, 1, 50)
@@ -175,10 +175,10 @@ def _cut(whole: Chosen, asked: RiskCoverageQuestion) -> tuple[Chosen, list[Sampl
 def _statistics(sample: Sample, weights: np.ndarray, error: float, coverage: float) -> np.ndarray:
     """Give `_NAMES` and the risk at `_PLACES` of every weighting."""
     total = weights.sum(axis=1)
-    risks = risks_at_coverages(sample, weights, np.append(_PLACES, coverage))
-    parts = (weights @ sample.y / total, coverage_at_risk(sample, weights, error),
-             1 - risks[:, -1])  # fmt: skip
-    return np.concatenate([ranking(sample, weights), np.stack(parts, axis=1), risks[:, :-1]], axis=1)
+    blocks = Blocks.of(sample.f, sample.y, weights)
+    risks = risks_at_coverages(blocks, np.append(_PLACES, coverage))
+    parts = (weights @ sample.y / total, coverage_at_risk(blocks, error), 1 - risks[:, -1])
+    return np.concatenate([ranking(sample, weights, blocks), np.stack(parts, axis=1), risks[:, :-1]], axis=1)
 
 
 def _point(one: Series, curve: RiskCurve, found: Estimate, asked: RiskCoverageQuestion) -> dict[str, object]:

@@ -15,7 +15,7 @@ from runglass.analysis.calibration import error_detection, risk_coverage
 from runglass.analysis.calibration.error_detection import ErrorDetectionQuestion
 from runglass.analysis.calibration.risk_coverage import RiskCoverageQuestion, clopper_pearson
 from runglass.analysis.forecast_rows import Sample
-from runglass.analysis.selective import coverage_at_risk, ranking, risk_curve, risks_at_coverages
+from runglass.analysis.selective import Blocks, coverage_at_risk, ranking, risk_curve, risks_at_coverages
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Points, Rule, to_json
 from runglass.models.store import RunStore
@@ -43,6 +43,10 @@ def areas(sample: Sample) -> Any:
     return ranking(sample, sample.weight[None])[0]
 
 
+def blocks_of(sample: Sample) -> Blocks:
+    return Blocks.of(sample.f, sample.y, sample.weight[None])
+
+
 def test_that_the_toy_vector_gives_its_published_areas() -> None:
     assert areas(Sample.of(*T8)) == pytest.approx([0.750, 0.34315, 0.16042, 0.21875], abs=5e-6)
 
@@ -51,7 +55,7 @@ def test_that_a_real_network_gives_its_published_areas_and_coverages(shared_data
     frame = network(shared_data)
     sample = Sample.of(frame["confidence"].to_numpy(), frame["correct"].to_numpy())
     assert areas(sample)[[0, 1, 3]] == pytest.approx([0.93415, 0.006658, 0.006008], abs=5e-6)
-    found = [coverage_at_risk(sample, sample.weight[None], error)[0] for error in (0.01, 0.02, 0.03)]
+    found = [coverage_at_risk(blocks_of(sample), error)[0] for error in (0.01, 0.02, 0.03)]
     assert found == pytest.approx([0.8222, 0.8776, 0.9192], abs=5e-5)
     result = RiskCoverageQuestion(error=0.02, draws=50).answer(store_of(frame))
     assert result.estimates["coverage_at_target"].value == pytest.approx(0.8776, abs=5e-5)
@@ -107,8 +111,8 @@ def test_that_operating_points_lie_where_the_risk_curve_says() -> None:
     sample = Sample.of(*T8)
     curve = risk_curve(sample, sample.weight)
     np.testing.assert_allclose(curve.risk, [0, 1 / 2, 1 / 3, 1 / 4, 2 / 5, 2 / 6, 3 / 7, 4 / 8])
-    assert coverage_at_risk(sample, sample.weight[None], 0.3)[0] == pytest.approx(4 / 8)
-    assert risks_at_coverages(sample, sample.weight[None], np.array([0.5, 1.0]))[0] == pytest.approx([1 / 4, 1 / 2])
+    assert coverage_at_risk(blocks_of(sample), 0.3)[0] == pytest.approx(4 / 8)
+    assert risks_at_coverages(blocks_of(sample), np.array([0.5, 1.0]))[0] == pytest.approx([1 / 4, 1 / 2])
 
 
 def test_that_the_threshold_of_a_split_is_judged_on_the_others() -> None:
