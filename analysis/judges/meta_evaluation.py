@@ -20,7 +20,7 @@ from ...models.selection import is_in
 from ...models.store import RunStore
 from ..answer_marks import MOST_ROWS, dots, named_axis, zero
 from ..answers import at_epoch, present
-from ..rank_correlation import kendall_matrix, midranks
+from ..rank_correlation import kendall_matrix, midranks, williams
 from ..resampling import DrawBlock, draw_blocks, holm, percentile_interval
 
 COEFFICIENTS = ("pearson", "spearman", "tau_b")
@@ -360,25 +360,6 @@ def auroc(truth: np.ndarray, score: np.ndarray) -> float:
     ones = truth == 1
     n1, n0 = int(ones.sum()), int((~ones).sum())
     return float((ranks[ones].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
-
-
-def williams(r12: float, r13: float, r23: float, n: int) -> tuple[float, float]:
-    """Give Williams' t and its two-sided p of two correlations, r12 and r13, that share a variable.
-
-    Notes
-    -----
-    Williams (1959) as recommended by Steiger (1980), with n - 3 degrees of freedom. NaN for fewer than 4 objects.
-    """
-    from scipy.special import stdtr
-
-    if n < 4 or not all(map(math.isfinite, (r12, r13, r23))):
-        return math.nan, math.nan
-    determinant = 1 - r12**2 - r13**2 - r23**2 + 2 * r12 * r13 * r23
-    below = 2 * determinant * (n - 1) / (n - 3) + (r12 + r13) ** 2 / 4 * (1 - r23) ** 3
-    if below <= 0:
-        return (0.0, 1.0) if r12 == r13 else (math.copysign(math.inf, r12 - r13), 0.0)
-    t = (r12 - r13) * math.sqrt((n - 1) * (1 + r23) / below)
-    return t, 2 * float(stdtr(n - 3, -abs(t)))
 
 
 def williams_tests(means: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:

@@ -15,8 +15,8 @@ from runglass.analysis.judges.meta_evaluation import (
     contradictions,
     figure,
     power_of,
-    williams,
 )
+from runglass.analysis.rank_correlation import williams
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Points
 from runglass.models.store import RunStore
