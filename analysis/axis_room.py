@@ -28,6 +28,13 @@ def scaled(values: np.ndarray, axis: Axis) -> np.ndarray:
         return np.where(values > 0, np.log10(np.where(values > 0, values, 1.0)), np.nan)
 
 
+def share_left_free(panel: Panel, which: str) -> float:
+    """Give the share of a range fitted to the data that stays free at each end: more along x where markers stand there."""
+    if which == "y":
+        return 0.05
+    return 0.035 if any(isinstance(mark, Points) for mark in panel.marks) else 0.02
+
+
 def room_for_markers(panels: Iterable[Panel], which: str, low: float, high: float) -> tuple[float, float]:
     """Give how far an axis goes beyond each of two limits, in units of the axis (decades where it is logarithmic).
 

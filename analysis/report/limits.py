@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ...models.figure import Axis, Band, Bars, Cells, EdgeMarks, Line, Mark, Panel, Points, Rule, Text
-from ..axis_room import room_for_markers, scaled
+from ..axis_room import room_for_markers, scaled, share_left_free
 
 Limits = tuple[float, float]
 
@@ -30,12 +30,13 @@ def panel_limits(panel: Panel, sharing: Iterable[Panel] = ()) -> tuple[Limits, L
     low = next((one.x.low for one in panels if one.x.low is not None), None)
     high = next((one.x.high for one in panels if one.x.high is not None), None)
     x_extents = [pair for one in panels for mark in one.marks for pair in _extents(mark, "x", None)]
-    x = _with_room(_limits(x_extents, panel.x, low, high, 0.02, tight=_tight(panel, "x")), panels, "x")
+    free = max(share_left_free(one, "x") for one in panels)
+    x = _with_room(_limits(x_extents, panel.x, low, high, free, tight=_tight(panel, "x")), panels, "x")
     window = None if panel.x.low is None and panel.x.high is None else x
     y_extents = [pair for mark in panel.marks for pair in _extents(mark, "y", window)]
     if not y_extents:
         y_extents = [pair for mark in panel.marks for pair in _extents(mark, "y", None)]
-    y = _limits(y_extents, panel.y, panel.y.low, panel.y.high, 0.05, tight=_tight(panel, "y"))
+    y = _limits(y_extents, panel.y, panel.y.low, panel.y.high, share_left_free(panel, "y"), tight=_tight(panel, "y"))
     return x, _with_room(y, [panel], "y")
 
 

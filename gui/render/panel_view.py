@@ -13,7 +13,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsScene, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
 
-from ...analysis.axis_room import room_for_markers
+from ...analysis.axis_room import room_for_markers, share_left_free
 from ...analysis.decimate import ZoomableLine
 from ...models.figure import Axis, Band, Bars, Cells, Line, Mark, Panel, Rule, Text
 from ...models.natural_order import natural_order
@@ -328,8 +328,8 @@ class PanelView:
         bars = [mark for mark in self.panel.marks if isinstance(mark, Bars)]
         upright, lying = any(not mark.horizontal for mark in bars), any(mark.horizontal for mark in bars)
         cells = any(isinstance(mark, Cells) for mark in self.panel.marks)
-        x = _fitted(self.x, box[0], box[1], 0.0 if cells else 0.02, flush=lying)
-        y = _fitted(self.y, box[2], box[3], 0.0 if cells else 0.05, flush=upright)
+        x = _fitted(self.x, box[0], box[1], 0.0 if cells else share_left_free(self.panel, "x"), flush=lying)
+        y = _fitted(self.y, box[2], box[3], 0.0 if cells else share_left_free(self.panel, "y"), flush=upright)
         return self._with_room("x", x), self._with_room("y", y)
 
     def _with_room(self, which: str, window: Window) -> Window:
