@@ -58,6 +58,8 @@ class Attempts:
     c: np.ndarray
     rows: pd.DataFrame
     notes: tuple[str, ...]
+    by: str = ""
+    """Column that is the item, where it is another."""
 
     def origin(self, series: Sequence[int]) -> Origin:
         """Give what lies behind marks of some names, one element each."""
@@ -65,7 +67,8 @@ class Attempts:
 
     def clause(self, items: np.ndarray) -> Clause:
         """Give the clause of some items, by mask or number."""
-        return clause_of_items(self.items.iloc[np.flatnonzero(items) if items.dtype == bool else items], self.items)
+        chosen = self.items.iloc[np.flatnonzero(items) if items.dtype == bool else items]
+        return is_in(self.by, chosen["item"].unique()) if self.by else clause_of_items(chosen, self.items)
 
     def named(self, number: int, name: str) -> str:
         """Give the name of an estimate: with the model before it where there are several."""
@@ -90,6 +93,7 @@ def attempts_of(
     passed: str = "",
     needs: Sequence[str] = (),
     several: bool = True,
+    by: str = "",
 ) -> Attempts:
     """Give the attempts of every model.
 
@@ -107,6 +111,8 @@ def attempts_of(
         Columns that must be there.
     several : bool
         Whether some item must have several attempts.
+    by : str
+        Column whose values are the items (a template); every row is an attempt then.
 
     Raises
     ------
@@ -116,7 +122,7 @@ def attempts_of(
         When no item has been tried more than once.
     """
     frame = store.rows("predictions")
-    for column in (along, made, passed, *needs):
+    for column in (along, made, passed, by, *needs):
         if column and column not in frame.columns:
             raise AnalysisError(f"The predictions have no column called {column!r}.")
     notes: list[str] = []
@@ -142,11 +148,13 @@ def attempts_of(
         if lost.any():
             notes.append(f"{counted(int(lost.sum()), 'attempt')} left out: not known to be right or wrong.")
             frame, right, tried = frame[~lost], right[~lost], tried[~lost]
-        if present(frame, ["sample"]):
+        if present(frame, ["sample"]) and not by:
             refuse_repeats(frame, [*key, *told, "sample"], "the predictions")
     if frame.empty:
         raise TooLittleData(needs="attempts that are known to be right or wrong", found="none")
-    codes, items = _numbered(frame, key)
+    codes, items = _numbered(frame, [*present(frame, ["task"]), by] if by else key)
+    if by:
+        items = items.assign(item=items[by])
     series, labels = _numbered(frame, told) if told else (np.zeros(len(frame), int), pd.DataFrame({"model": ["all"]}))
     names, of, at, clauses = _names(labels, whose, along)
     order = sorted(range(len(names)), key=lambda i: (natural_order(of[i]), at[i], natural_order(names[i])))
@@ -166,7 +174,7 @@ def attempts_of(
     return Attempts(
         names=tuple(names[i] for i in order), clauses=tuple(clauses[i] for i in order), of=tuple(of[i] for i in order),
         at=np.array([at[i] for i in order]), items=items, n=n, c=c,
-        rows=frame.assign(right=right, number=codes, series=series).reset_index(drop=True), notes=tuple(notes),
+        rows=frame.assign(right=right, number=codes, series=series).reset_index(drop=True), notes=tuple(notes), by=by,
     )  # fmt: skip
 
 
@@ -266,6 +274,5 @@ def pass_at_k(n: np.ndarray, c: np.ndarray, k: np.ndarray) -> np.ndarray:
 def places_of_k(most: int, also: Sequence[int] = ()) -> np.ndarray:
     """Give the k at which a curve is drawn: all up to 32, then about 16 a factor of ten."""
     spaced = np.unique(np.round(np.geomspace(1, most, 64)).astype(int)) if most > 32 else np.arange(1, most + 1)
-    return np.unique(
-        np.concatenate([spaced[spaced <= most], np.arange(1, min(most, 32) + 1), [k for k in also if k <= most]])
-    )
+    asked = [k for k in also if k <= most]
+    return np.unique(np.concatenate([spaced, np.arange(1, min(most, 32) + 1), np.array(asked, dtype=int)]))

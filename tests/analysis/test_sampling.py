@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.attempts import pass_at_k, places_of_k
-from runglass.analysis.sampling import best_of_n, pass_k, verifier
+from runglass.analysis.sampling import best_of_n, pass_k, reliability, self_consistency, verifier
 from runglass.analysis.sampling.best_of_n import BestOfNQuestion, chances_of_picks
 from runglass.analysis.sampling.pass_k import PassAtKQuestion
+from runglass.analysis.sampling.reliability import TYPES, ReliabilityQuestion, all_of_k
+from runglass.analysis.sampling.self_consistency import SelfConsistencyQuestion
 from runglass.analysis.sampling.verifier import VerifierQuestion, drawn_until_passed
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
@@ -259,3 +261,91 @@ def test_that_the_best_of_n_of_the_reference_itself_wins_n_of_n_plus_one() -> No
     json.dumps(result.to_json())
     with pytest.raises(AnalysisError, match="'c'"):
         BestOfNQuestion(draws=100, score="reward", reference="c").answer(store_of(frame))
+
+
+# sampling.self-consistency
+
+
+def answers(p: list[list[float]], samples: int, seed: int = 0) -> pd.DataFrame:
+    """Samples of answers a, b, c ... with the probabilities given for each item; a is right."""
+    generator = np.random.default_rng(seed)
+    drawn = np.stack([generator.choice(len(one), samples, p=one) for one in p])
+    frame = attempts(drawn == 0)
+    return frame.assign(prediction=np.array(list("abcdef"))[drawn].ravel(), label="a").drop(columns="correct")
+
+
+def test_that_a_majority_of_three_is_right_as_often_as_the_binomial_says() -> None:
+    frame = answers([[0.7, 0.3]] * 400, 60)
+    result = SelfConsistencyQuestion(n=3, draws=200).answer(store_of(frame))
+    p = 0.7
+    truth = p**3 + 3 * p**2 * (1 - p)
+    assert result.estimates["maj_at_3"].value == pytest.approx(truth, abs=0.02)
+    # A tie of two is broken by chance: two samples are as good as one.
+    assert result.curves[0, 0, 1] == pytest.approx(result.curves[0, 0, 0], abs=0.01)
+    assert result.estimates["sampling_variance"].value == pytest.approx(p * (1 - p), abs=0.01)
+
+
+def test_that_votes_are_the_mean_over_all_draws_of_the_samples_made() -> None:
+    frame = answers([[0.5, 0.3, 0.2]], 6, seed=3)
+    made = frame["prediction"].tolist()
+    expected = []
+    for draw in combinations(made, 3):
+        counts = {one: draw.count(one) for one in set(draw)}
+        top = [one for one, count in counts.items() if count == max(counts.values())]
+        expected.append(("a" in top) / len(top))
+    result = SelfConsistencyQuestion(n=3, draws=100, votes=10_000).answer(store_of(frame))
+    assert result.curves[0, 0, 2] == pytest.approx(np.mean(expected), abs=0.02)
+
+
+def test_that_a_vote_makes_sure_what_is_mostly_wrong_worse() -> None:
+    frame = answers([[0.4, 0.6]] * 200, 41)
+    question = SelfConsistencyQuestion(n=41, draws=100)
+    result = question.answer(store_of(frame))
+    assert result.estimates["gain"].high < 0
+    json.dumps(to_json(self_consistency.figure(question, result)))
+    json.dumps(result.to_json())
+
+
+def test_that_an_answer_right_here_and_wrong_there_is_refused() -> None:
+    frame = answers([[1.0]], 2).assign(correct=[1.0, 0.0])
+    with pytest.raises(AnalysisError, match="right in one row"):
+        SelfConsistencyQuestion(draws=100).answer(store_of(frame))
+
+
+# sampling.reliability
+
+
+@given(st.integers(1, 9), st.data())
+@settings(deadline=None)
+def test_that_all_of_k_is_the_share_of_draws_without_a_wrong_answer(n: int, data: st.DataObject) -> None:
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    share = np.mean([all(draw) for draw in combinations([True] * c + [False] * (n - c), k)])
+    assert float(all_of_k(np.array(n), np.array(c), np.array(k))) == pytest.approx(share, abs=1e-12)
+
+
+def test_that_items_have_the_types_of_their_answers() -> None:
+    made = ["aaaaaaaaaa", "aaaaaaaaab", "aaaaaabbcc", "aaaaabbbbb", "abcdefghij", "bbbbbbbbbb"]
+    frame = attempts(np.ones((6, 10))).drop(columns="correct").assign(prediction=list("".join(made)), label="a")
+    result = ReliabilityQuestion(k=10, draws=100).answer(store_of(frame))
+    assert [TYPES[kind] for kind in result.types[:, 0]] == list(TYPES)
+    assert result.estimates["conf_at_10"].value == pytest.approx(1 / 6)
+    assert result.estimates["tsr"].value == pytest.approx((10 + 9 + 6 + 5 + 1) / 60)
+    assert result.estimates["nms"].value == pytest.approx(1 / 6)
+    assert result.estimates["rs"].value == pytest.approx((31 - 2 * 29) / 60)
+
+
+def test_that_instances_of_a_template_are_its_answers() -> None:
+    frame = pd.DataFrame(
+        {"item": [f"{t}-{i}" for t in "xyz" for i in range(4)], "template": np.repeat(list("xyz"), 4),
+         "correct": [1.0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]}
+    )  # fmt: skip
+    two = pd.concat([frame.assign(model="old"), frame.assign(model="new", correct=1.0)])
+    question = ReliabilityQuestion(k=2, draws=100).resolved(store_of(two))
+    assert question.template == "template"
+    result = question.answer(store_of(two))
+    assert result.estimates["old/conf_at_2"].value == pytest.approx((1 + 0.5 + 0) / 3)
+    assert result.estimates["new/conf_at_2"].value == 1.0
+    moved = result.tables["migration"].set_index(["from", "to"])["items"]
+    assert moved.sum() == 3
+    json.dumps(to_json(reliability.figure(question, result)))
+    json.dumps(result.to_json())
