@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -29,6 +30,8 @@ _FEWEST = 6
 _MOST_POINTS = 300
 _RATES = {"power": np.geomspace(0.02, 4.0, 100), "exponential": np.geomspace(0.3, 60.0, 100)}
 """Exponents tried, or rates over the length of the window; at an end the law is not identified."""
+_FINER = 33
+_ROUNDS = 2
 _MOST_DRAWN = 6
 _ORIGINS = (1.0, 0.85, 0.7, 0.55)
 """Shares of what is seen at which forecasts within it come due, to calibrate the interval."""
@@ -75,25 +78,52 @@ class LawFit:
         return self.asymptote + self.amplitude * basis(self.law, self.rate, np.asarray(x, float), self.start, self.end)
 
 
-def _solved(y: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give asymptote, amplitude and residual sum of squares of every series for every basis.
+@dataclass(frozen=True, slots=True)
+class _Bases:
+    """Falling parts of a law at several rates, for least squares with an asymptote.
 
-    Parameters
+    Attributes
     ----------
-    y : ndarray, shape (draws, n)
-        Falling curves; an amplitude below 0 is replaced by 0.
-    f : ndarray, shape (rates, n)
+    means, lengths : ndarray, shape (rates,)
+        Mean of each, and length of what is left of it.
+    unit : ndarray, shape (rates, n)
+        What is left, of length 1.
     """
-    fc = f - f.mean(axis=1, keepdims=True)
-    yc = y - y.mean(axis=1, keepdims=True)
-    squares = (fc**2).sum(axis=1)
-    amplitude = np.maximum(yc @ fc.T / squares, 0)
-    left = (yc**2).sum(axis=1)[:, None] - amplitude**2 * squares
-    return y.mean(axis=1)[:, None] - amplitude * f.mean(axis=1), amplitude, left
+
+    means: np.ndarray
+    lengths: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, f: np.ndarray) -> _Bases:
+        """Centre and scale bases of shape (rates, n)."""
+        means = f.mean(axis=1)
+        centred = f - means[:, None]
+        lengths = np.sqrt(np.einsum("rn,rn->r", centred, centred))
+        return cls(means, lengths, centred / lengths[:, None])
+
+    def along(self, y: np.ndarray) -> np.ndarray:
+        """Give the root of what each basis takes from the sum of squares, shape (draws, rates); below 0 for the wrong way.
+
+        Parameters
+        ----------
+        y : ndarray, shape (draws, n)
+            Falling curves.
+        """
+        return np.asarray(y @ self.unit.T)
+
+    def solved(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Give asymptote, amplitude and place of the best basis of every curve; an amplitude below 0 is replaced by 0."""
+        along = self.along(y)
+        best = along.argmax(axis=1)
+        most = along[np.arange(len(y)), best]
+        best = np.where(most > 0, best, 0)
+        amplitude = np.maximum(most, 0) / self.lengths[best]
+        return y.mean(axis=1) - amplitude * self.means[best], amplitude, best
 
 
 def fit_law(x: np.ndarray, y: np.ndarray, law: str, *, rising: bool) -> LawFit:
-    """Fit a law with an asymptote: the rate on a grid, then refined; asymptote and amplitude in closed form.
+    """Fit a law with an asymptote: the rate on a grid, then on ever finer ones; asymptote and amplitude in closed form.
 
     Parameters
     ----------
@@ -102,22 +132,28 @@ def fit_law(x: np.ndarray, y: np.ndarray, law: str, *, rising: bool) -> LawFit:
     rising : bool
         Whether the curve is one that rises to its asymptote.
     """
-    from scipy.optimize import minimize_scalar
-
     sign = -1.0 if rising else 1.0
     start, end, rates = float(x[0]), float(x[-1]), _RATES[law]
-    series = (sign * y)[None]
-    place = int(np.argmin(_solved(series, basis(law, rates[:, None], x, start, end))[2][0]))
-    near = np.log(rates[[max(0, place - 1), min(len(rates) - 1, place + 1)]])
-
-    def loss(log_rate: float) -> float:
-        return float(_solved(series, basis(law, math.exp(log_rate), x, start, end)[None])[2][0, 0])
-
-    found = minimize_scalar(loss, bounds=tuple(near), method="bounded", options={"xatol": 1e-9})
-    rate = math.exp(float(found.x)) if float(found.fun) <= loss(math.log(rates[place])) else float(rates[place])
-    c, a, _ = _solved(series, basis(law, rate, x, start, end)[None])
-    bound = place in (0, len(rates) - 1) or float(a[0, 0]) == 0
-    return LawFit(law, sign * float(c[0, 0]), sign * float(a[0, 0]), rate, start, end, bound)
+    # Round 0 the sums lose fewer digits.
+    middle = float(y.mean())
+    series = (sign * (y - middle))[None]
+    place = int(_Bases.of(basis(law, rates[:, None], x, start, end)).solved(series)[2][0])
+    low, high = np.log(rates[[max(0, place - 1), min(len(rates) - 1, place + 1)]])
+    for _ in range(_ROUNDS):
+        finer = np.linspace(low, high, _FINER)
+        along = _Bases.of(basis(law, np.exp(finer)[:, None], x, start, end)).along(series)[0]
+        best = int(along.argmax())
+        low, high = finer[max(0, best - 1)], finer[min(_FINER - 1, best + 1)]
+    top = finer[best]
+    if 0 < best < _FINER - 1:
+        # So near the top the sums are a parabola, whose vertex is surer than which of them is largest.
+        before, at, after = along[best - 1 : best + 2]
+        if (bend := before - 2 * at + after) < 0:
+            top += (finer[1] - finer[0]) * (before - after) / (2 * bend)
+    rate = math.exp(top)
+    c, a, _ = _Bases.of(basis(law, rate, x, start, end)[None]).solved(series)
+    bound = place in (0, len(rates) - 1) or float(a[0]) == 0
+    return LawFit(law, middle + sign * float(c[0]), sign * float(a[0]), rate, start, end, bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,22 +238,25 @@ def forecast(
     picked = (starts[..., None] + np.arange(length)).reshape(draws, -1)[:, :n]
     sign = -1.0 if rising else 1.0
     rates = _RATES[law]
-    c, a, squares = _solved(sign * (fit.at(bx) + left[picked]), basis(law, rates[:, None], bx, fit.start, fit.end))
-    best = np.argmin(squares, axis=1)
-    rows = np.arange(draws)
-    asymptotes, amplitudes = sign * c[rows, best], sign * a[rows, best]
+    bases = _Bases.of(basis(law, rates[:, None], bx, fit.start, fit.end))
+    c, a, best = bases.solved(sign * (fit.at(bx) + left[picked]))
+    asymptotes, amplitudes = sign * c, sign * a
     grid = np.linspace(float(x[-1]), target, points) if target > x[-1] else np.array([target])
     paths = asymptotes[:, None] + amplitudes[:, None] * basis(law, rates[best][:, None], grid, fit.start, fit.end)
     late = (y - fit.at(x))[len(y) // 2 :] * math.sqrt(n / max(n - 3, 1))
     noise = late[generator.integers(len(late), size=draws)] - late.mean()
-    fan = resampling.percentile_interval(paths + noise[:, None], level)
-    low, high = np.asarray(fan.low), np.asarray(fan.high)
-    ends = resampling.percentile_interval(asymptotes, level)
-    few = float(resampling.t_quantile(level, max(n - 3, 1)) / resampling.t_quantile(level, 1e6))
+    found = np.column_stack([paths + noise[:, None], asymptotes])
+    low, high = (np.asarray(end) for end in resampling.percentile_interval(found, level))
     return Forecast(
-        float(x[-1]), fit, float(fit.at(target)), float(low[-1]), float(high[-1]), target,
-        (float(ends.low), float(ends.high)), grid, low, high,
-    ).widened(few)  # fmt: skip
+        float(x[-1]), fit, float(fit.at(target)), float(low[-2]), float(high[-2]), target,
+        (float(low[-1]), float(high[-1])), grid, low[:-1], high[:-1],
+    ).widened(_for_few(n, level))  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _for_few(n: int, level: float) -> float:
+    """Give the ratio of Student's t quantile with n - 3 degrees of freedom to the normal quantile."""
+    return float(resampling.t_quantile(level, max(n - 3, 1)) / resampling.t_quantile(level, 1e6))
 
 
 def interval_score(low: float, high: float, actual: float, level: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 from runglass.analysis.curves.extrapolate import (
     ExtrapolateQuestion,
     Extrapolation,
+    basis,
     figure,
     fit_law,
     forecast,
@@ -45,6 +46,24 @@ def test_that_a_noiseless_law_is_recovered() -> None:
     decay = fit_law(x, 2 + 3 * np.exp(-0.004 * x), "exponential", rising=False)
     assert decay.asymptote == pytest.approx(2, abs=1e-6)
     assert decay.rate / (decay.end - decay.start) == pytest.approx(0.004, rel=1e-5)
+
+
+@pytest.mark.parametrize("law", ["power", "exponential"])
+@pytest.mark.parametrize("rising", [False, True])
+def test_that_a_noisy_curve_has_the_least_squares_of_scipy(law: str, rising: bool) -> None:
+    from scipy.optimize import least_squares
+
+    x = np.arange(10.0, 1500, 10)
+    falling = 3 * basis(law, 0.7 if law == "power" else 5.0, x, x[0], x[-1]) / 10
+    y = 2 + (-falling if rising else falling) + np.random.default_rng(1).normal(0, 0.02, len(x))
+    fit = fit_law(x, y, law, rising=rising)
+
+    def residuals(theta: np.ndarray) -> np.ndarray:
+        return np.asarray(theta[0] + theta[1] * basis(law, math.exp(theta[2]), x, x[0], x[-1]) - y)
+
+    start = [fit.asymptote + 0.1, fit.amplitude * 1.1, math.log(fit.rate) + 0.1]
+    found = least_squares(residuals, start, xtol=1e-14, ftol=1e-14, gtol=1e-14, x_scale="jac").x
+    assert [fit.asymptote, fit.amplitude, math.log(fit.rate)] == pytest.approx(found, abs=1e-5)
 
 
 def test_that_a_straight_line_has_no_asymptote() -> None:
