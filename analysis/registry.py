@@ -110,6 +110,7 @@ _BUILTIN = {
     "judges.position-bias": "judges.position_bias",
     "metrics.meta-evaluation": "judges.meta_evaluation",
     "items.irt": "items.irt",
+    "items.discrimination": "items.discrimination",
     "dynamics.data-map": "items.data_map",
     "dynamics.aum": "items.aum",
     "dynamics.forgetting": "items.forgetting",
