@@ -53,7 +53,7 @@ def series_panel(
     label : str
         What the number is, for its axis.
     interval : str
-        What the interval is, for the legend.
+        What the interval is.
     floor : ndarray, shape (series,), optional
         What a calibrated model would show.
     zero : bool
@@ -84,7 +84,6 @@ def series_panel(
             interval_rows(
                 f"{key}/{one.name}", at[cut], value[cut], low[cut], high[cut], hue=hue_of(number),
                 origin=Clauses("predictions", (one.clause,)), notes=notes[cut],
-                label=interval if number == 0 else "",
             )
         )  # fmt: skip
     if floor is not None:
@@ -92,7 +91,8 @@ def series_panel(
                             size=6.0, label=floor_label))  # fmt: skip
     names = tuple(short(one.name) for one in chosen.series)
     y = Axis(scale="category", names=names, inverted=True, low=-0.6, high=len(names) - 0.4)
-    x_axis = Axis(label=label, low=start if value.min() >= 0 else None)
+    # Said at the axis: in a legend it would bear the colour of one series.
+    x_axis = Axis(label=f"{label}, {interval}", low=start if value.min() >= 0 else None)
     return Panel(key=key, x=x_axis, y=y, marks=tuple(marks), title=title, height=height)
 
 

@@ -18,6 +18,9 @@ from .ticks import Ticks, ticks
 _AWAY, _BROAD, _GAP = 10.0, 10.0, 5.0
 """Pixels between the panel and the bar, of the bar, and between bar and texts."""
 
+_SAYS_ENOUGH = 0.6
+"""Share of a label that must fit: one cut further says nothing and is left to the tooltip."""
+
 
 class ColourBar(GraphicsWidget):
     """Colours from low to high with ticks, and the name of what they mean."""
@@ -37,6 +40,7 @@ class ColourBar(GraphicsWidget):
     def measure(self, colours: Colours, length: float) -> float:
         """Take over what the colours mean, and give how broad bar and texts get beside so many pixels."""
         self._colours = colours
+        self.setToolTip(colours.label)
         metrics = QFontMetricsF(font(TICK))
         self._ticks = ticks(Axis(), colours.low, colours.high, min(int(length / (metrics.height() * 3.2)), 5))
         widest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)
@@ -65,6 +69,8 @@ class ColourBar(GraphicsWidget):
         letters = font(CAPTION)
         metrics = QFontMetricsF(letters)
         painter.setFont(letters)
+        if metrics.horizontalAdvance(colours.label) * _SAYS_ENOUGH > height:
+            return
         text = metrics.elidedText(colours.label, Qt.TextElideMode.ElideMiddle, height)
         painter.translate(QPointF(width - metrics.height() / 2, height / 2))
         painter.rotate(-90)

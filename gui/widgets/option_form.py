@@ -31,6 +31,9 @@ from .style_property import set_property
 
 _AUTOMATIC = "automatic"
 
+_MOST_AT_ONCE = 9
+"""Options in sight before the others are asked for: what they bring about is to be seen below them."""
+
 
 class OptionForm(QWidget):
     """Editors for options, one below the other with their names above.
@@ -53,6 +56,8 @@ class OptionForm(QWidget):
         self._choices = choices
         self._editors: dict[str, _Editor] = {}
         self._shown: tuple[Option, ...] = ()
+        self._rare: frozenset[str] = frozenset()
+        self._chosen: frozenset[str] = frozenset()
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.setSpacing(8)
@@ -80,6 +85,13 @@ class OptionForm(QWidget):
             self._build(tuple(options))
         for name, editor in self._editors.items():
             editor.show_value(values.get(name, editor.option.default), resolved.get(name))
+        # What was chosen stays in sight, and where it stands.
+        self._chosen |= {
+            name
+            for name, editor in self._editors.items()
+            if values.get(name, editor.option.default) != editor.option.default
+        }
+        self._on_more_toggled(self._more.isChecked())
 
     def _build(self, options: tuple[Option, ...]) -> None:
         for editor in self._editors.values():
@@ -88,8 +100,13 @@ class OptionForm(QWidget):
         self._rows.removeWidget(self._more)
         self._editors = {}
         self._shown = options
-        for option in sorted(options, key=lambda option: option.advanced):
-            if option.advanced and self._rows.indexOf(self._more) < 0:
+        usual = [option.name for option in options if not option.advanced]
+        # A single one more is shown rather than hidden behind a button that takes as much room.
+        few = usual if len(usual) <= _MOST_AT_ONCE + 1 else usual[:_MOST_AT_ONCE]
+        self._rare = frozenset(option.name for option in options) - frozenset(few)
+        self._chosen = frozenset()
+        for option in sorted(options, key=lambda option: (option.name in self._rare, option.advanced)):
+            if option.name in self._rare and self._rows.indexOf(self._more) < 0:
                 self._rows.addWidget(self._more)
             editor = _editor(option, self._choices, self)
             editor.changed.connect(self.changed)
@@ -99,9 +116,10 @@ class OptionForm(QWidget):
 
     def _on_more_toggled(self, open_: bool) -> None:
         self._more.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
-        self._more.setVisible(any(option.advanced for option in self._shown))
-        for editor in self._editors.values():
-            editor.setVisible(open_ or not editor.option.advanced)
+        hidden = self._rare - self._chosen
+        self._more.setVisible(bool(hidden))
+        for name, editor in self._editors.items():
+            editor.setVisible(open_ or name not in hidden)
 
 
 class _Editor(QWidget):
@@ -143,7 +161,7 @@ class _Choice(_Editor):
         super().__init__(option, parent)
         self._box = QComboBox(self)
         for value in option.fixed:
-            self._box.addItem(str(value).replace("_", " "), value)
+            self._box.addItem(str(value).replace("_", " ") or _AUTOMATIC, value)
         self._box.activated.connect(lambda: self.tell(self._box.currentData()))
         self.put(self._box)
 
