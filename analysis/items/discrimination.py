@@ -58,6 +58,8 @@ class ItemAnalysis(Result):
             f"{size.value:,.0f} items chosen on other models keep a tau-b of {self.target:g}"
             if math.isfinite(size.value)
             else f"no subset tried keeps a tau-b of {self.target:g}"
+            if len(self.fidelity)
+            else "there are too few models to judge subsets"
         )
         by_chance = f" ({random.value:,.0f} drawn at random)" if math.isfinite(random.value) else ""
         return (

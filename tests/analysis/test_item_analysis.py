@@ -89,6 +89,7 @@ def test_that_few_models_are_not_cut_in_two_and_two_are_refused() -> None:
     result = ItemAnalysisQuestion(draws=50).answer(store_of(answers(20, 4)))
     assert result.fidelity.empty
     assert any("too few to cut" in note for note in result.notes)
+    assert "too few models to judge subsets" in result.summary()
     json.dumps(to_json(discrimination.figure(ItemAnalysisQuestion(), result)))
     with pytest.raises(TooLittleData, match="3 models"):
         ItemAnalysisQuestion().answer(store_of(answers(20, 2)))
