@@ -89,7 +89,8 @@ class HealthWatch(QObject):
         for key, run in runs.items():
             known = self._known.get(key)
             if known is None:
-                new.append(run)
+                if run.curves:  # often a run is known before its curves are
+                    new.append(run)
             elif known[0] is not run.curves:
                 grown.append(run)
         return new + grown
