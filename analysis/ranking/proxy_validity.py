@@ -297,7 +297,9 @@ def _regret(x: np.ndarray, y: np.ndarray, families: np.ndarray, counts: np.ndarr
     there = weights > 0
     best = np.where(there, x, -np.inf).max(axis=1, keepdims=True)
     picked = weights * (x == best)
-    lost: np.ndarray = np.where(there, y, -np.inf).max(axis=1) - (picked * y).sum(axis=1) / picked.sum(axis=1)
+    chosen = (picked * y).sum(axis=1) / picked.sum(axis=1)
+    # A mean of equal values may be a last bit above the best of them.
+    lost: np.ndarray = np.maximum(np.where(there, y, -np.inf).max(axis=1) - chosen, 0)
     return lost
 
 
