@@ -150,6 +150,8 @@ def opened(
 
 def _check_maps(store: RunStore) -> None:
     """Refuse maps of columns that nothing has: a slip of the pen would otherwise leave a column silently unmapped."""
+    if store.map_problems:
+        raise AnalysisError(store.map_problems[0].what)
     there = _columns(store)
     for one in store.maps:
         for _, name in one.names:

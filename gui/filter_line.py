@@ -29,6 +29,7 @@ class FilterLine(QLineEdit):
         self.editingFinished.connect(self._on_self_finished)
         self.textEdited.connect(self._on_self_edited)
         workspace.changed.connect(self._on_workspace_changed)
+        workspace.data_changed.connect(self._on_workspace_data_changed)
         self._show()
 
     @property
@@ -39,7 +40,7 @@ class FilterLine(QLineEdit):
     def _show(self) -> None:
         self.setText(self._shown)
         self.setCursorPosition(0)
-        self._mark("")
+        self._mark(self._workspace.now.filter_error)
 
     def _mark(self, error: str) -> None:
         set_property(self, "invalid", bool(error))
@@ -49,6 +50,10 @@ class FilterLine(QLineEdit):
         if "filter" in fields:
             self._show()
 
+    def _on_workspace_data_changed(self) -> None:
+        if self.text() == self._shown:
+            self._mark(self._workspace.now.filter_error)
+
     def _on_self_edited(self, text: str) -> None:
         try:
             if text.strip() and text != self._shown:
@@ -56,7 +61,7 @@ class FilterLine(QLineEdit):
         except ExpressionError as error:
             self._mark(str(error))
         else:
-            self._mark("")
+            self._mark(self._workspace.now.filter_error if text == self._shown else "")
 
     def _on_self_finished(self) -> None:
         text = self.text().strip()

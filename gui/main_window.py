@@ -493,9 +493,22 @@ class MainWindow(QMainWindow):
         self._session_path = path
         if session.theme == "system":
             session = dataclasses.replace(session, theme=self.workspace.session.theme)
-        self.workspace.replace(session)
+        self.workspace.replace(self._with_askable_panes(session))
         self.area.arrange(session.layout)
         self.feed.open(session.roots)
+
+    def _with_askable_panes(self, session: Session) -> Session:
+        """Give a session that was read without panes whose question this Runglass does not know, and say so."""
+        panes = []
+        for pane in session.panes:
+            try:
+                if pane.kind == "analysis":
+                    registry.analysis(pane.analysis).question.from_json(dict(pane.question))
+            except RunglassError as error:
+                self._messages.say(f"The pane {pane.title or pane.key!r} was left out: {error}", kind="bad")
+            else:
+                panes.append(pane)
+        return dataclasses.replace(session, panes=tuple(panes))
 
     def offer_last_session(self) -> None:
         """Offer what was open when the window was last closed, or when it crashed."""
@@ -518,7 +531,7 @@ class MainWindow(QMainWindow):
     def apply_layout(self, path: Path) -> None:
         """Take panes, options and arrangement of a session file, but not its data."""
         try:
-            layout = sessions.load(path)
+            layout = self._with_askable_panes(sessions.load(path))
         except RunglassError as error:
             self._messages.say(str(error), kind="bad")
             return

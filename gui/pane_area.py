@@ -140,7 +140,7 @@ class PaneArea(QMainWindow):
     def arrange(self, arrangement: str) -> None:
         """Take an arrangement that was saved; one that does not fit leaves things as they are."""
         if arrangement:
-            self.restoreState(QByteArray.fromBase64(arrangement.encode("ascii")))
+            self.restoreState(QByteArray.fromBase64(arrangement.encode("ascii", "ignore")))
 
     def _add(self, pane: Pane) -> None:
         content = self._make(pane)

@@ -13,6 +13,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
+from ..models.errors import ExpressionError
 from ..models.linking import Emphasis
 from ..models.selection import BRUSH_MODES, EVERYTHING, Clause, both
 from ..models.session import FLEETING, Pane, Session, ticked_runs
@@ -39,15 +40,31 @@ class Snapshot:
         """Give the next snapshot, which shares what did not change with this one."""
         new = Snapshot(session, store)
         same = store is self.all and session.maps == self.session.maps and session.filter == self.session.filter
-        if same and "kept" in self.__dict__:
-            new.__dict__["kept"] = self.kept
+        if same and "_kept" in self.__dict__:
+            new.__dict__["_kept"] = self._kept
         return new
 
-    @cached_property
+    @property
     def kept(self) -> RunStore:
         """The data under the session's maps and filter: what enters computation."""
+        return self._kept[0]
+
+    @property
+    def filter_error(self) -> str:
+        """Why the filter cannot be applied to the runs there are now, so that it filters nothing; empty where it can."""
+        return self._kept[1]
+
+    @cached_property
+    def _kept(self) -> tuple[RunStore, str]:
         store = self.all.reading_as(self.session.maps) if self.session.maps else self.all
-        return store.keeping(self.session.filter) if self.session.filter != EVERYTHING else store
+        if self.session.filter == EVERYTHING:
+            return store, ""
+        kept = store.keeping(self.session.filter)
+        try:
+            _ = kept.kept_runs  # runs that came in later may hold texts where a number is compared
+        except (ExpressionError, TypeError) as error:
+            return store, str(error)
+        return kept, ""
 
     @cached_property
     def ticked(self) -> tuple[str, ...]:

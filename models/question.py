@@ -123,13 +123,19 @@ class Option:
         Raises
         ------
         RunglassError
-            When it is out of bounds or not among the fixed choices.
+            When it is of the wrong kind, out of bounds or not among the fixed choices.
         """
         said = f"--{self.name.replace('_', '-')}"
         if value is None and self.optional:
             return value
         if self.type == "choice" and value not in self.fixed:
             raise RunglassError(f"{said} is one of {', '.join(self.fixed)}; not {value!r}.")
+        if self.type == "text" and not isinstance(value, str):
+            raise RunglassError(f"{said} is a text, not {value!r}.")
+        if self.type == "texts" and not (isinstance(value, tuple) and all(isinstance(one, str) for one in value)):
+            raise RunglassError(f"{said} is a list of texts, not {value!r}.")
+        if self.type == "boolean" and not isinstance(value, bool):
+            raise RunglassError(f"{said} is yes or no, not {value!r}.")
         if self.type in ("number", "integer"):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise RunglassError(f"{said} is a number, not {value!r}.")

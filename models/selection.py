@@ -267,14 +267,22 @@ def to_json(clause: Clause) -> dict[str, Any]:
             return {"not": to_json(clause.part)}
 
 
-def from_json(data: Any) -> Clause:
+_DEEPEST = 50
+"""Clauses within clauses: far more than anyone makes by hand, and few enough to walk through."""
+
+
+def from_json(data: Any, depth: int = 0) -> Clause:
     """Read a clause that `to_json` wrote.
 
     Raises
     ------
     SessionError
         When `data` is none.
+    ExpressionError
+        When a typed condition in it cannot be understood.
     """
+    if depth > _DEEPEST:
+        raise SessionError("A selection is nested too deeply.")
     match data:
         case {"everything": True}:
             return EVERYTHING
@@ -285,11 +293,12 @@ def from_json(data: Any) -> Clause:
         case {"matches": str(column), "pattern": str(pattern)}:
             return Matches(column, pattern)
         case {"holds": str(text)}:
+            expression.parse(text)
             return Holds(text)
         case {"all": list(parts)}:
-            return All(tuple(from_json(part) for part in parts))
+            return All(tuple(from_json(part, depth + 1) for part in parts))
         case {"any": list(parts)}:
-            return AnyOf(tuple(from_json(part) for part in parts))
+            return AnyOf(tuple(from_json(part, depth + 1) for part in parts))
         case {"not": part}:
-            return Not(from_json(part))
+            return Not(from_json(part, depth + 1))
     raise SessionError(f"{str(data)[:80]!r} is not a selection.")

@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import orjson
 
-from . import selection
+from . import expression, selection
 from .column_map import ColumnMap
 from .errors import ExpressionError, SessionError
+from .schema import SCHEMAS
 from .selection import EVERYTHING, Clause
 from .store import RunStore
 from .text_pattern import TextPattern
@@ -96,7 +97,7 @@ class Pane:
     ----------
     key : str
         Unique in the session.
-    kind : {'curves', 'analysis', 'table'}
+    kind : {'curves', 'analysis'}
         What it shows.
     analysis : str
         Id of the analysis, for that kind.
@@ -107,7 +108,7 @@ class Pane:
     """
 
     key: str
-    kind: Literal["curves", "analysis", "table"]
+    kind: Literal["curves", "analysis"]
     analysis: str = ""
     question: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
@@ -249,15 +250,7 @@ def _field(name: str, value: Any, folder: Path) -> Any:
         case "curves":
             return _plain(CurveView, value)
         case "maps":
-            return tuple(
-                ColumnMap(
-                    tuple((_text(a), _text(b)) for a, b in item["names"]),
-                    tuple((_text(a), _text(b)) for a, b in item["derived"]),
-                    _text(item["pattern"]),
-                    _text(item["table"]),
-                )
-                for item in value
-            )
+            return tuple(_map(item) for item in value)
         case "text_patterns":
             return tuple(TextPattern(_text(i["name"]), _text(i["glob"]), _text(i["regex"])) for i in value)
         case "panes":
@@ -276,10 +269,18 @@ def _field(name: str, value: Any, folder: Path) -> Any:
             return _text(value)
 
 
+def _map(item: Mapping[str, Any]) -> ColumnMap:
+    derived = tuple((_text(a), _text(b)) for a, b in item["derived"])
+    for _, text in derived:
+        expression.parse(text)
+    table = _one_of(item["table"], ("", *SCHEMAS))
+    return ColumnMap(tuple((_text(a), _text(b)) for a, b in item["names"]), derived, _text(item["pattern"]), table)
+
+
 def _pane(item: Mapping[str, Any]) -> Pane:
     return Pane(
         key=_text(item["key"]),
-        kind=_one_of(item["kind"], ("curves", "analysis", "table")),
+        kind=_one_of(item["kind"], ("curves", "analysis")),
         analysis=_text(item.get("analysis", "")),
         question=dict(item.get("question", {})),
         title=_text(item.get("title", "")),
@@ -339,7 +340,11 @@ def save(session: Session, path: Path) -> None:
     SessionError
         When it cannot be written.
     """
-    data = orjson.dumps(to_json(session, path.parent.resolve()), option=orjson.OPT_INDENT_2)
+    try:
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+        data = orjson.dumps(to_json(session, path.parent.resolve()), option=options)
+    except TypeError as error:  # a path whose name is no text, say
+        raise SessionError(f"The session could not be saved: {error}.") from error
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_bytes(data)

@@ -130,7 +130,7 @@ class RunStore:
         if all(sources.get(source) is rows for source, rows in self.sources.items()) and len(sources) == len(
             self.sources
         ):
-            self._lend(grown, "_tables", "_mapped", "_checked", "untyped")
+            self._lend(grown, "_tables", "_mapping", "_checked", "untyped")
         return grown
 
     def config(self, run: Run) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class RunStore:
     def keeping(self, clause: Clause) -> RunStore:
         """Give a store narrowed to `clause`: only what it holds for enters computation."""
         kept = replace(self, filter=both(self.filter, clause))
-        self._lend(kept, "_tables", "_mapped", "_checked", "untyped", "_all_runs")
+        self._lend(kept, "_tables", "_mapping", "_checked", "untyped", "_logged_runs", "_all_runs")
         return kept
 
     def _lend(self, other: RunStore, *names: str) -> None:
@@ -253,7 +253,12 @@ class RunStore:
     @property
     def table_problems(self) -> tuple[Problem, ...]:
         """Sources whose rows do not fit the table they belong to, and why."""
-        return self._checked[1]
+        return self.map_problems + self._checked[1]
+
+    @property
+    def map_problems(self) -> tuple[Problem, ...]:
+        """What column maps make that does not fit the values there are; it is left out."""
+        return self._mapping[1] + self._logged_runs[1]
 
     def check_filter(self) -> None:
         """Find out whether the filter can be applied to what is open.
@@ -279,18 +284,24 @@ class RunStore:
         have = [set(self.columns(name)) for name in SCHEMAS if name == RUNS.name or self.has_rows(name)]
         return tuple(c for c in conjuncts(self.filter) if not any(c.columns <= columns for columns in have))
 
-    @cached_property
+    @property
     def _mapped(self) -> tuple[tuple[TableRows, Schema | None, pd.DataFrame], ...]:
+        return self._mapping[0]
+
+    @cached_property
+    def _mapping(self) -> tuple[tuple[tuple[TableRows, Schema | None, pd.DataFrame], ...], tuple[Problem, ...]]:
+        """Rows of sources under the column maps, with the table they belong to; and what could not be derived."""
         mapped = []
+        problems: list[Problem] = []
         for rows in self.sources.values():
             frame = rows.frame
             table = rows.table
             for column_map in self.maps:
                 if column_map.applies_to(rows.source):
-                    frame = column_map.applied(frame)
+                    frame = _under(column_map, frame, rows.source, rows.reader, problems)
                     table = column_map.table or table
             mapped.append((rows, SCHEMAS[table] if table else table_of(frame), frame))
-        return tuple(mapped)
+        return tuple(mapped), tuple(problems)
 
     def _table(self, schema: Schema) -> pd.DataFrame:
         if schema is RUNS:
@@ -342,14 +353,26 @@ class RunStore:
     @cached_property
     def _all_runs(self) -> pd.DataFrame:
         """Every run as a row, whatever the filter: runs that were trained first, then rows of tables of runs."""
+        logged = self._logged_runs[0]
+        return _joined(RUNS, [*([logged] if len(logged) else []), *self._parts(RUNS)])
+
+    @cached_property
+    def _logged_runs(self) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
+        """Every run that was trained as a row under the column maps; and what could not be derived."""
         records = [_record(run, self.config(run)) for run in self.runs.values()]
-        frame = pd.DataFrame(records) if records else RUNS.empty()
+        if not records:
+            return RUNS.empty(), ()
+        frame = pd.DataFrame(records)
+        problems: list[Problem] = []
         for column_map in self.maps:
-            if records:
-                frame = column_map.applied(frame)
-        parts = [RUNS.check(frame)] if records else []
-        parts += self._parts(RUNS)
-        return _joined(RUNS, parts)
+            frame = _under(column_map, frame, "the runs", "", problems)
+        try:
+            return RUNS.check(frame), tuple(problems)
+        except SchemaError as error:
+            if not self.maps:
+                raise
+            problems.append(Problem("the runs", "", f"They are shown without the column maps. {error}"))
+            return RUNS.check(pd.DataFrame(records)), tuple(problems)
 
     def _scalars(self) -> pd.DataFrame:
         curves = [(run.key, tag, curve) for run in self.kept_runs.values() for tag, curve in run.curves.items()]
@@ -375,6 +398,17 @@ def _with_sources(members: list[tuple[TableRows, Schema, pd.DataFrame]]) -> pd.D
         return frame.assign(source=members[0][0].source)
     sources = np.array([rows.source for rows, _, _ in members], dtype=object)
     return frame.assign(source=np.repeat(sources, [len(one) for one in frames]))
+
+
+def _under(
+    column_map: ColumnMap, frame: pd.DataFrame, source: str, reader: str, problems: list[Problem]
+) -> pd.DataFrame:
+    """Give rows under a column map; where a derived column does not fit them, that is a problem and it is left out."""
+    try:
+        return column_map.applied(frame)
+    except ExpressionError as error:
+        problems.append(Problem(source, reader, str(error)))
+        return replace(column_map, derived=()).applied(frame)
 
 
 def _points(curves: list[tuple[str, str, Curve]]) -> pd.DataFrame:

@@ -148,7 +148,10 @@ class Inspector(QScrollArea):
         self._tables.setMinimumHeight(220)
 
     def _choices(self, choices: str) -> list[str]:
-        return choices_in(self._workspace.now.kept, choices)
+        try:
+            return choices_in(self._workspace.now.kept, choices)
+        except RunglassError:  # rows do not fit their table, or the filter does not fit the rows: panes say which
+            return []
 
     def _on_form_changed(self, name: str, value: object) -> None:
         pane = self._workspace.pane(self._workspace.session.focus)

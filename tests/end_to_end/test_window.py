@@ -248,3 +248,16 @@ def test_that_the_next_start_offers_what_was_open(window, qtbot, project, tmp_pa
     assert len(again.workspace.now.all.runs) == 6
     settled(again, qtbot)
     again.close()
+
+
+def test_that_panes_nobody_can_answer_are_left_out_of_a_session_with_a_word(window, qtbot, project, tmp_path):
+    panes = [
+        {"key": "curves", "kind": "curves"},
+        {"key": "a", "kind": "analysis", "analysis": "no.such"},
+        {"key": "b", "kind": "analysis", "analysis": "curve.smooth", "question": {"runs": 5}},
+    ]
+    session = {"runglass_session": 1, "roots": ["project"], "panes": panes, "focus": "a", "layout": "é"}
+    (tmp_path / "a.runglass.json").write_text(json.dumps(session))
+    opened(window, qtbot, tmp_path / "a.runglass.json")
+    assert [pane.key for pane in window.workspace.session.panes] == ["curves"]
+    assert "left out" in window._messages.text

@@ -147,3 +147,13 @@ def test_that_a_cancelled_task_stops_at_its_next_step(tasks, qtbot):
     tasks.stop()
     qtbot.wait(20)
     assert steps == []
+
+
+def test_that_a_filter_that_later_runs_do_not_fit_filters_nothing_and_says_why(workspace):
+    workspace.change(filter=Holds("config.lr < 1"))
+    workspace.set_store(workspace.now.all.adding([RunFacts("r/a", config={"lr": "auto"})]))
+    assert "config.lr < 1" in workspace.now.filter_error
+    assert len(workspace.now.kept.kept_runs) == 4
+    workspace.change(filter=Holds("seed < 1"))
+    assert workspace.now.filter_error == ""
+    assert list(workspace.now.kept.kept_runs) == ["r/0"]

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runglass.models.column_map import ColumnMap
@@ -114,3 +115,29 @@ def test_that_the_first_ten_runs_are_ticked_when_there_are_many():
 
 def test_that_ticks_survive_runs_that_are_not_there():
     assert ticked_runs(Session(ticked=frozenset({"r/1", "gone"})), many(3)) == ("r/1",)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"filter": {"holds": "loss <"}},
+        {"highlight": {"holds": "loss <"}},
+        {"maps": [{"names": [], "derived": [["a", "b +"]], "pattern": "*", "table": ""}]},
+        {"maps": [{"names": [], "derived": [], "pattern": "*", "table": "nonsense"}]},
+        {"panes": [{"key": "a", "kind": "table"}]},
+        {"filter": json.loads('{"not":' * 300 + '{"everything": true}' + "}" * 300)},
+    ],
+)
+def test_that_a_session_that_holds_what_cannot_be_understood_is_refused(field, tmp_path):
+    with pytest.raises(SessionError):
+        from_json({"runglass_session": 1, **field}, tmp_path)
+
+
+def test_that_numbers_of_numpy_are_saved_as_numbers(tmp_path):
+    save(Session(highlight=is_in("step", [np.int64(3)])), tmp_path / "a.runglass.json")
+    assert load(tmp_path / "a.runglass.json").highlight == is_in("step", [3])
+
+
+def test_that_a_path_that_is_no_text_is_said_when_it_cannot_be_saved(tmp_path):
+    with pytest.raises(SessionError):
+        save(Session(roots=("/tmp/\udcff",)), tmp_path / "a.runglass.json")

@@ -158,3 +158,20 @@ def test_that_the_order_in_which_files_are_read_decides_no_value(order):
     ]
     runs = RunStore().adding(events[:2] + events[2:][::order]).runs
     assert [(run.ordinal, run.curves["x"].value.tolist()) for run in runs.values()] == [(0, [5.0]), (1, [1.0, 2.0])]
+
+
+def test_that_a_derived_column_that_does_not_fit_the_values_is_a_problem_and_the_rest_goes_on():
+    events = [
+        RunFacts("p/a", config={"name": "x"}),
+        TableRows("t.csv", "table", pd.DataFrame({"run": ["q"], "params": [3.0], "size": ["big"]})),
+    ]
+    maps = (ColumnMap(derived=(("twice", "config.name / 2"), ("half", "size / 2"))),)
+    store = RunStore(maps=maps).adding(events)
+    assert store.rows("runs")["run"].tolist() == ["p/a", "q"]
+    assert [problem.source for problem in store.table_problems] == ["t.csv", "the runs"]
+
+
+def test_that_logged_runs_are_shown_without_maps_that_break_their_table():
+    store = RunStore(maps=(ColumnMap((("params", "config.name"),)),)).adding([RunFacts("p/a", config={"name": "x"})])
+    assert store.rows("runs")["run"].tolist() == ["p/a"]
+    assert "without the column maps" in store.table_problems[0].what
