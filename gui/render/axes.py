@@ -64,6 +64,7 @@ class AxisItem(GraphicsWidget):
         self._theme: Theme | None = None
         self._shows_texts = True
         self._compact = False
+        self._widest = _WIDEST
         self._turned = False
         self._cut: list[tuple[float, str]] = []
         self._lines: tuple[str, ...] = ()
@@ -85,6 +86,10 @@ class AxisItem(GraphicsWidget):
         """Take a theme over."""
         self._theme = theme
         self.update()
+
+    def set_room_for_names(self, room: float) -> None:
+        """Say how many pixels the names of categories may take; longer ones are cut in the middle."""
+        self._widest = min(room, _WIDEST)
 
     def set_compact(self, compact: bool) -> None:
         """Leave the label to the tooltip and cut names shorter, where a panel has hardly any room for data else."""
@@ -112,7 +117,7 @@ class AxisItem(GraphicsWidget):
         label = self._label_room
         longest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)
         if self._side == "left":
-            widest = min(longest, max(_WIDEST, 0.0) if self._axis.scale == "category" else longest)
+            widest = min(longest, self._widest) if self._axis.scale == "category" else longest
             return float(np.ceil(widest / 4) * 4) + _GAP + 4 + label
         self._turned = self._axis.scale == "category" and self._is_crowded(metrics, low, high, length)
         if self._turned:

@@ -34,6 +34,9 @@ _SIDE, _BETWEEN, _ABOVE = 12.0, 20.0, 10.0
 """Pixels at the sides of the figure, between columns, between panels above one another."""
 
 
+_NAMES_OF_A_SQUARE = 0.3
+"""Share of a column's width for the names of rows of a square panel."""
+
 _LOW = 28.0
 """Pixels of height below which a panel shows data instead of the labels of axes."""
 
@@ -568,6 +571,8 @@ class FigureView(QWidget):
             for view in views:
                 view.x_item.set_compact(compact)
                 view.y_item.set_compact(compact)
+                # Names beside a square take the room of its cells.
+                view.y_item.set_room_for_names(breadth * (_NAMES_OF_A_SQUARE if view.panel.square else 1.0))
             free = height - sum(gaps) - sum(heads) - 6.0
             heights = self._heights(views, [breadth * 0.85] * len(views), free, shares)
             if min(heights) >= _LOW:

@@ -37,7 +37,7 @@ REACH = 12.0
 _SAMPLED = 100
 """Lines that words in a panel keep off: they are looked for with every frame of a zoom."""
 
-_ROOM_FOR_A_BAR = 160.0
+_ROOM_FOR_A_BAR = 210.0
 """Pixels of a panel from which on a bar of colours stands beside it."""
 
 TableOrder = Literal["screen", "name", "value", "difference"]

@@ -16,7 +16,10 @@ from ..theme import CAPTION, colour, font
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
 _LOOKED_AT = 100
-_WIDEST, _WIDEST_COMPACT = 360, 104
+_WIDEST, _WIDEST_COMPACT = 360, 128
+_NARROWEST_NAME = 72
+"""Pixels that names in the first column of a compact table keep."""
+
 _MOST_COPIED = 200_000
 _ROW_HEIGHT = 26
 _NOWHERE = QModelIndex()
@@ -311,7 +314,7 @@ class FrameTable(QTableView):
         rows = range(min(model.rowCount(), _LOOKED_AT))
         self._natural_widths = []
         for column in range(model.columnCount()):
-            beside, beside_title = (18, 18) if self._compact else (26, 34)
+            beside, beside_title = (24, 24) if self._compact else (26, 34)
             width = header_metrics.horizontalAdvance(model.titles[column]) + beside_title
             for row in rows:
                 text = model.data(model.index(row, column))
@@ -319,18 +322,26 @@ class FrameTable(QTableView):
             self._natural_widths.append(min(width, _WIDEST_COMPACT if self._compact else _WIDEST))
 
     def _fit(self) -> None:
-        """Share out the room: what is left goes to all in proportion, what lacks scrolls."""
+        """Share out the room: what is left goes to all in proportion, what lacks scrolls.
+
+        In a narrow bar names in the first column are cut before numbers leave the view.
+        """
         header = self.horizontalHeader()
         shown = [place for place in range(len(self._natural_widths)) if not header.isSectionHidden(place)]
         if self._widths_by_hand or not shown:
             return
-        wanted = sum(self._natural_widths[place] for place in shown)
+        widths = {place: self._natural_widths[place] for place in shown}
         room = self.viewport().width()
+        if self._compact and len(shown) > 1:
+            # Units may scroll: what is told apart by them stands in the first three columns.
+            lack = sum(widths[place] for place in shown[:3]) - room
+            widths[shown[0]] = max(widths[shown[0]] - max(lack, 0), min(_NARROWEST_NAME, widths[shown[0]]))
+        wanted = sum(widths.values())
         stretch = max(room / wanted, 1.0)
         self._fitting = True
         used = 0
         for place in shown:
-            width = int(self._natural_widths[place] * stretch)
+            width = int(widths[place] * stretch)
             used += width
             if place == shown[-1] and stretch > 1.0:
                 width += room - used

@@ -236,3 +236,17 @@ def test_that_a_message_goes_by_itself_and_one_with_an_offer_stays(qtbot):
 def test_that_the_second_round_of_the_palette_looks_different(qtbot):
     first, second = swatch_pixmap("c0").toImage(), swatch_pixmap("c6").toImage()
     assert first != second
+
+
+def test_that_a_narrow_table_cuts_names_before_numbers(qtbot):
+    table = FrameTable(compact=True)
+    qtbot.addWidget(table)
+    names = ["a name that is much longer than the bar is wide", "another such name of an estimate"]
+    table.set_frame(pd.DataFrame({"": names, "value": ["10,000", "0.934"], "interval": ["[0.927, 0.941]", "a count"]}))
+    table.resize(270, 200)
+    table.show()
+    assert table.columnWidth(0) < table._natural_widths[0]
+    for column in (1, 2):
+        text = table.frame_model.data(table.frame_model.index(0, column))
+        assert table.columnWidth(column) >= table.fontMetrics().horizontalAdvance(text) + 16
+    assert sum(table.columnWidth(column) for column in range(3)) <= table.viewport().width()
