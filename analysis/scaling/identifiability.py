@@ -145,7 +145,8 @@ class IdentifiabilityQuestion(FitQuestion):
 def _profile(fit: LawFit, name: str) -> pd.DataFrame:
     """Give the profile of one parameter, as papers write it: of A and not of A / N^alpha at some size."""
     form, found = fit.form, fit.fit
-    if isinstance(form, Powers):
+    # With a level at 0 the search is long; at given exponents, or a given E, both forms have the same optimum.
+    if isinstance(form, Powers) and name in ("A", "B"):
         form = sum_form(fit.N, fit.D, offset=fit.name == "sum", centred=False)
         theta = fit.form.outward(found.theta) if isinstance(fit.form, Powers) else found.theta
         wide = np.array([name not in ("alpha", "beta", "E") for name in found.names])
