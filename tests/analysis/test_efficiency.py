@@ -10,7 +10,7 @@ from scipy import stats
 
 from runglass.analysis.curves.efficiency import Efficiency, EfficiencyQuestion, figure, multiplier, reached_at
 from runglass.models.errors import AnalysisError
-from runglass.models.figure import FigureSpec, Rule
+from runglass.models.figure import FigureSpec, Line, Rule
 from runglass.models.loader import load
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece
@@ -100,3 +100,12 @@ def test_that_the_sample_says_what_warm_up_saves() -> None:
     saved = {one.group.name: one.at_level for one in result.savings}
     value, low, high = saved["adamw-cosine"]
     assert 1 < low < value < high
+
+
+def test_that_of_many_recipes_those_that_save_most_are_coloured() -> None:
+    scales = {f"r{n:02d}": [100.0 + 20 * n, 104.0 + 20 * n] for n in range(16)}
+    result, spec = asked(store_of(scales), reference="r15")
+    ratios = [mark for mark in spec.panels[1].marks if isinstance(mark, Line)]
+    assert sorted(line.key for line in ratios if line.hue != "muted") == [f"r{n:02d}" for n in range(5)]
+    assert len(ratios) == len(result.savings) == 15
+    assert "the best 5 of 15 coloured" in spec.subtitle

@@ -16,7 +16,7 @@ from runglass.analysis.curves.time_to_target import TimesToTarget, TimeToTargetQ
 from runglass.analysis.first_passage import first_reached
 from runglass.analysis.resampling import t_interval
 from runglass.analysis.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
-from runglass.models.figure import FigureSpec, Points, Rule
+from runglass.models.figure import FigureSpec, Line, Points, Rule
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, RunFacts
 
@@ -169,3 +169,15 @@ def test_that_the_released_algoperf_logs_give_the_counted_steps(
     for reader in ("eval_measurements", "tensorboard"):
         found = [value["value"] for name, value in estimates.items() if name.endswith(f"{reader}/step")]
         assert found == steps
+
+
+def test_that_of_many_groups_the_quickest_are_coloured_and_the_others_stand_behind_them() -> None:
+    runs = {f"g{n:02d}": [[9.0] * (n + 1) + [1.0] * (20 - n)] for n in range(20)}
+    _, spec = asked(store_of(runs), target=2.0, group_by=("path.1",))
+    curves = [mark for mark in spec.panels[0].marks if isinstance(mark, Line)]
+    assert [curve.hue == "muted" for curve in curves] == [True] * 15 + [False] * 5
+    assert [curve.label.split(",")[0] for curve in curves if curve.label] == [f"g{n:02d}" for n in range(5)]
+    assert "the best 5 of 20 groups coloured" in spec.subtitle
+    _, few = asked(store_of(dict(list(runs.items())[:6])), target=2.0, group_by=("path.1",))
+    assert all(mark.hue != "muted" for mark in few.panels[0].marks if isinstance(mark, Line))
+    assert "coloured" not in few.subtitle
