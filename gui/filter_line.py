@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
 from ..models.errors import ExpressionError, RunglassError
 from ..models.expression import parse
 from ..models.selection import EVERYTHING, Holds
+from .widgets.literal_tip import literal_tip
 from .widgets.style_property import set_property
 from .workspace import Workspace
 
@@ -44,7 +45,9 @@ class FilterLine(QLineEdit):
 
     def _mark(self, error: str) -> None:
         set_property(self, "invalid", bool(error))
-        self.setToolTip(error or (f"Only rows where {self._shown} enter computation" if self._shown else ""))
+        self.setToolTip(
+            literal_tip(error or (f"Only rows where {self._shown} enter computation" if self._shown else ""))
+        )
 
     def _on_workspace_changed(self, fields: frozenset[str], _origin: object) -> None:
         if "filter" in fields:

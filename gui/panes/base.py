@@ -361,5 +361,6 @@ class PaneFrame(QFrame):
 def muted(text: str, parent: QWidget | None = None) -> QLabel:
     """Give a label in muted ink."""
     label = QLabel(text, parent)
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setProperty("role", "muted")
     return label

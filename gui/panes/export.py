@@ -89,7 +89,6 @@ class ExportDialog(QDialog):
         self._caption.setTextFormat(Qt.TextFormat.PlainText)
         self._size = muted("", self)
         self._said = muted("", self)
-        self._said.setTextFormat(Qt.TextFormat.PlainText)
         self._said.setWordWrap(True)
         self._preview = QLabel(self)
         self._preview.setAlignment(Qt.AlignmentFlag.AlignCenter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from ...models.question import Option, choices_in
 from ...models.result import Estimate, significant
 from ...models.selection import Holds
 from ..widgets.frame_table import FrameTable
+from ..widgets.literal_tip import literal_tip
 from ..widgets.option_form import OptionForm
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
@@ -22,6 +24,8 @@ from .base import Answer, muted
 
 _CARD_ANALYSES = ("curve.smooth", "curve.seed-band")
 """Where the options of the curve cards are declared: without and with groups."""
+
+_LONG_WORD, _SIGN = re.compile(r"\S{20,}"), re.compile(r"[/._:=,{}-](?=\w)")
 
 _MOST_ROWS = 40
 """Estimates shown without scrolling."""
@@ -38,6 +42,11 @@ def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
         value = significant(estimate.value, 3)
         rows.append({"": name.replace("_", " "), "value": value, "interval": interval, "unit": estimate.unit})
     return pd.DataFrame(rows, columns=["", "value", "interval", "unit"])
+
+
+def breakable(text: str) -> str:
+    """Give a text whose long words (paths, names of columns) may break after a sign: a narrow bar would cut them else."""
+    return _LONG_WORD.sub(lambda word: _SIGN.sub("\\g<0>\u200b", word[0]), text)
 
 
 class Inspector(QScrollArea):
@@ -70,7 +79,7 @@ class Inspector(QScrollArea):
         self._tables.setDocumentMode(True)
         self._notes = muted("", body)
         self._notes.setWordWrap(True)
-        self._notes.setTextFormat(Qt.TextFormat.PlainText)
+        self._notes.setMinimumWidth(1)  # a word that is wider still widens nothing
         self._notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout = QVBoxLayout(body)
         layout.setContentsMargins(12, 10, 12, 12)
@@ -135,7 +144,7 @@ class Inspector(QScrollArea):
         self._estimates.set_frame(rows)
         line = self._estimates.verticalHeader().defaultSectionSize()
         self._estimates.setFixedHeight(line * (min(len(rows), _MOST_ROWS) + 1) + 20)
-        self._notes.setText("\n".join([answer.result.summary(), *answer.result.notes]))
+        self._notes.setText(breakable("\n".join([answer.result.summary(), *answer.result.notes])))
         while self._tables.count():
             page = self._tables.widget(0)
             self._tables.removeTab(0)
@@ -179,7 +188,7 @@ class Inspector(QScrollArea):
                 self._workspace.now.kept.keeping(Holds(text)).check_filter()
         except RunglassError as error:
             set_property(self._where, "invalid", True)
-            self._where.setToolTip(str(error))
+            self._where.setToolTip(literal_tip(str(error)))
             return
         set_property(self._where, "invalid", False)
         self._where.setToolTip("")

@@ -35,6 +35,7 @@ from ...models.tables import TableRows
 from ..theme import icon
 from ..widgets.elided_label import ElidedLabel
 from ..widgets.frame_table import FrameTable
+from ..widgets.literal_tip import literal_tip
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
 
@@ -135,7 +136,7 @@ class DerivedRow(QWidget):
             self._error.clear()
             return
         self._error.setText(error.what)
-        self._error.setToolTip(error.remedy)
+        self._error.setToolTip(literal_tip(error.remedy))
         if isinstance(error, ExpressionError):
             leading = len(self.text.text()) - len(self.text.text().lstrip())
             self._caret.setText(" " * (min(error.position, len(self.text.text())) + leading) + "▲")
@@ -191,6 +192,7 @@ class ColumnMapperDialog(QDialog):
         self._pattern.setAccessibleName("Files the map applies to")
         self._pattern.textEdited.connect(self._on_edited)
         self._pattern_said = QLabel(self)
+        self._pattern_said.setTextFormat(Qt.TextFormat.PlainText)
         self._pattern_said.setProperty("role", "caption")
 
         left = QWidget(self)
@@ -415,6 +417,7 @@ class ColumnMapperDialog(QDialog):
 
     def _heading(self, text: str) -> QLabel:
         label = QLabel(text, self)
+        label.setTextFormat(Qt.TextFormat.PlainText)
         label.setProperty("role", "caption")
         return label
 

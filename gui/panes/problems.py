@@ -14,6 +14,7 @@ from ..theme import appearance
 from ..widgets.elided_label import ElidedLabel
 from ..widgets.empty_state import EmptyState
 from ..widgets.frame_table import FrameTable
+from ..widgets.literal_tip import literal_tip
 from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
 
@@ -167,7 +168,7 @@ class ProblemsPane(QWidget):
     def _on_table_picked(self) -> None:
         source = self._mapped_source()
         self._map.setEnabled(bool(source))
-        self._map.setToolTip(f"Say what the columns of {source} mean" if source else "")
+        self._map.setToolTip(literal_tip(f"Say what the columns of {source} mean" if source else ""))
 
     def _on_map_clicked(self) -> None:
         if source := self._mapped_source():

@@ -32,6 +32,7 @@ from ...models.text_pattern import TextPattern
 from ..tasks import TaskRunner
 from ..theme import appearance, colour
 from ..widgets.frame_table import FrameTable
+from ..widgets.literal_tip import literal_tip
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
 
@@ -320,7 +321,7 @@ class TextPatternDialog(QDialog):
     def _on_files_found(self, files: list[str]) -> None:
         for path in files:
             self._files.addItem(Path(path).name, path)
-            self._files.setItemData(self._files.count() - 1, path, Qt.ItemDataRole.ToolTipRole)
+            self._files.setItemData(self._files.count() - 1, literal_tip(path), Qt.ItemDataRole.ToolTipRole)
         if files and not self.text.toPlainText():
             self._files.setCurrentIndex(0)
             self._read(files[0])

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from ...models.figure import Axis
 from ...resources import Theme
 from ..theme import CAPTION, TICK, font
+from ..widgets.literal_tip import literal_tip
 from .ticks import Ticks, ticks
 from .viewport import Viewport
 
@@ -256,7 +257,7 @@ class AxisItem(GraphicsWidget):
         along = event.pos().y() if self._side == "left" else event.pos().x()
         nearest = min(self._cut, key=lambda cut: abs(cut[0] - along), default=(0.0, ""))
         label = self._axis.label if self._label_is_cut else ""
-        self.setToolTip(nearest[1] if abs(nearest[0] - along) < 20 else label)
+        self.setToolTip(literal_tip(nearest[1] if abs(nearest[0] - along) < 20 else label))
 
     def _paint_label(self, painter: QPainter) -> None:
         self._label_is_cut = " ".join(self._lines) != self._axis.label

@@ -21,6 +21,7 @@ from ...models.figure import Axis, FigureSpec, Line
 from ...models.selection import Clause
 from ...resources import Theme
 from ..theme import GRID, TEXT, appearance, font
+from ..widgets.literal_tip import literal_tip
 from .brush import mode_of
 from .emphasis import Emphasis
 from .marks import Window
@@ -79,7 +80,7 @@ class _Heading(QWidget):
             painter.setPen(QColor(theme.colour("muted")))
             painter.drawText(QRectF(_SIDE + used, 0, room - used, self.height()), left, subtitle)
         is_cut = title != self._title or subtitle != self._subtitle
-        whole = f"{self._title}\n{self._subtitle}".strip() if is_cut else ""
+        whole = literal_tip(f"{self._title}\n{self._subtitle}".strip()) if is_cut else ""
         if self.toolTip() != whole:
             self.setToolTip(whole)
         painter.end()

@@ -33,6 +33,7 @@ from PySide6.QtWidgets import (
 )
 
 from ..theme import appearance, colour, icon
+from .literal_tip import literal_tip
 from .swatch import SIZE, swatch_pixmap
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
@@ -166,7 +167,7 @@ class CheckTreeModel(QAbstractItemModel):
             case Qt.ItemDataRole.DisplayRole | Qt.ItemDataRole.AccessibleTextRole:
                 return self._face.text(node, column)
             case Qt.ItemDataRole.ToolTipRole:
-                return self._face.help(node, column)
+                return literal_tip(self._face.help(node, column))
             case Qt.ItemDataRole.CheckStateRole:
                 return _TICKS[self._ticks[node]] if column == 0 else None
             case Qt.ItemDataRole.TextAlignmentRole:
@@ -187,7 +188,7 @@ class CheckTreeModel(QAbstractItemModel):
             case Qt.ItemDataRole.DisplayRole:
                 return self._titles[section][0]
             case Qt.ItemDataRole.ToolTipRole:
-                return self._titles[section][1]
+                return literal_tip(self._titles[section][1])
             case Qt.ItemDataRole.TextAlignmentRole:
                 side = Qt.AlignmentFlag.AlignLeft if section == 0 else Qt.AlignmentFlag.AlignRight
                 return side | Qt.AlignmentFlag.AlignVCenter

@@ -6,6 +6,8 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QStyle, QStyleOption, QWidget
 
+from .literal_tip import literal_tip
+
 
 class ElidedLabel(QLabel):
     """A label that cuts its text to the room there is; the whole text stands in the tooltip while it is cut.
@@ -88,4 +90,4 @@ class ElidedLabel(QLabel):
 
     def _explain(self) -> None:
         parts = [self.text()] if self.is_cut else []
-        self.setToolTip("\n".join([*parts, *([self._help] if self._help else [])]))
+        self.setToolTip(literal_tip("\n".join([*parts, *([self._help] if self._help else [])])))

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView,
 
 from ...models.table_look import as_tsv, cell_text, is_numeric, row_order
 from ..theme import CAPTION, colour, font
+from .literal_tip import literal_tip
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
 _LOOKED_AT = 100
@@ -126,7 +127,7 @@ class FrameModel(QAbstractTableModel):
             return text if len(text) < 300 and "\n" not in text else " ".join(text[:300].split()) + " …"
         if role == Qt.ItemDataRole.ToolTipRole:
             text = cell_text(self.value(row, column))
-            return text if len(text) < 4000 else text[:4000] + " …"
+            return literal_tip(text if len(text) < 4000 else text[:4000] + " …")
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return self._alignment(column)
         if role == Qt.ItemDataRole.ForegroundRole:
@@ -140,7 +141,7 @@ class FrameModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return self._helps[section] or self._titles[section]
+            return literal_tip(self._helps[section] or self._titles[section])
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return self._alignment(section)
         return None

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 
 from ...models.errors import RunglassError
 from ...models.question import Option
+from .literal_tip import literal_tip
 from .style_property import set_property
 
 _AUTOMATIC = "automatic"
@@ -203,7 +204,7 @@ class _Text(_Editor):
                 self._box.addItem("")
                 self._box.addItems(offered)
                 for i, text in enumerate(offered, start=1):
-                    self._box.setItemData(i, text, Qt.ItemDataRole.ToolTipRole)
+                    self._box.setItemData(i, literal_tip(text), Qt.ItemDataRole.ToolTipRole)
             self._box.setEditText(self._value)
             line = self._box.lineEdit()
             assert line is not None
@@ -245,7 +246,7 @@ class _Texts(_Editor):
         text = ", ".join(shown) or _AUTOMATIC
         # WORKAROUND: the style sheet's padding is not kept by a left-aligned button with a menu.
         self._button.setText("  " + (text if len(text) < 34 else f"{text[:31]}…"))
-        self._button.setToolTip(text)
+        self._button.setToolTip(literal_tip(text))
 
     def _on_menu_about_to_show(self) -> None:
         self._menu.clear()
@@ -392,7 +393,7 @@ class _Number(_Editor):
             self._line.setProperty("invalid", bool(error))
             self._line.style().unpolish(self._line)
             self._line.style().polish(self._line)
-        self._line.setToolTip(error or self.option.help)
+        self._line.setToolTip(literal_tip(error) or self.option.help)
 
 
 def _editor(option: Option, choices: Callable[[str], list[str]], parent: QWidget) -> _Editor:

@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 
+from .literal_tip import literal_tip
 from .style_property import set_property
 
 _QUIET_MS = 60
@@ -97,6 +98,6 @@ class RegexEdit(QLineEdit):
 
     def _judge(self) -> None:
         error = self.error
-        self.setToolTip(error or self._help)
+        self.setToolTip(literal_tip(error or self._help))
         self.setAccessibleDescription(error)
         set_property(self, "invalid", bool(error))

@@ -2,13 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QTextDocument
 from PySide6.QtWidgets import QWidget
 
 from runglass.gui.widgets.elided_label import ElidedLabel
 from runglass.gui.widgets.empty_state import EmptyState
 from runglass.gui.widgets.flow_grid import GAP, FlowGrid
 from runglass.gui.widgets.frame_table import FrameTable
+from runglass.gui.widgets.literal_tip import literal_tip
 from runglass.gui.widgets.message_bar import MessageBar
 from runglass.gui.widgets.regex_edit import RegexEdit
 from runglass.gui.widgets.swatch import swatch_pixmap
@@ -250,3 +251,20 @@ def test_that_a_narrow_table_cuts_names_before_numbers(qtbot):
         text = table.frame_model.data(table.frame_model.index(0, column))
         assert table.columnWidth(column) >= table.fontMetrics().horizontalAdvance(text) + 16
     assert sum(table.columnWidth(column) for column in range(3)) <= table.viewport().width()
+
+
+def test_that_a_name_with_markup_is_shown_as_it_is(qtbot):
+    tip = literal_tip("<b>run</b>\n2 tags")
+    document = QTextDocument()
+    document.setHtml(tip)
+    assert document.toPlainText().splitlines() == ["<b>run</b>", "2 tags"]
+    assert literal_tip("loss < 4 and a > 3") == "loss < 4 and a > 3"
+    table = FrameTable()
+    qtbot.addWidget(table)
+    table.set_frame(pd.DataFrame({"<i>a</i>": ["<b>x</b>"]}))
+    model = table.model()
+    tips = [
+        model.data(model.index(0, 0), Qt.ItemDataRole.ToolTipRole),
+        model.headerData(0, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole),
+    ]
+    assert tips == [literal_tip("<b>x</b>"), literal_tip("<i>a</i>")]
