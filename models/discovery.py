@@ -20,6 +20,11 @@ from .text_pattern import TextPattern
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 
 
+def as_text(path: str) -> str:
+    """Give a path as text that can be written anywhere: bytes in a name that are no text are spelled out."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def _is_within(path: str, folder: str) -> bool:
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
@@ -71,7 +76,7 @@ class Discovery:
             labels = ["/".join(parts[-count:]).replace(":", "") for count in range(1, len(parts) + 1)]
             self._labels[above] = next((label for label in labels if label not in taken), str(above))
         way = os.path.relpath(path, above).replace(os.sep, "/")
-        return (PurePosixPath(self._labels[above]) / PurePosixPath(way)).as_posix()
+        return as_text((PurePosixPath(self._labels[above]) / PurePosixPath(way)).as_posix())
 
     def _opened(self, folder: Path, relative: str, files: Sequence[Path]) -> Iterator[Source | Problem]:
         files = sorted(set(files), key=lambda file: natural_order(file.name))
@@ -83,7 +88,7 @@ class Discovery:
             return
         found = [Path(path)] if os.path.lexists(path) else sorted(map(Path, glob.glob(path, recursive=True)))
         if not found:
-            yield Problem(path, "", "There is no such file or folder.")
+            yield Problem(as_text(path), "", "There is no such file or folder.")
             return
         found = [root.absolute() for root in found]
         # Keys begin with the name of what was opened; for several matches of a pattern, of the folder they have in common.
@@ -130,7 +135,7 @@ class Discovery:
         yield from self._files(folder, relative, [Path(entry.path) for entry in files], names)
         for entry in folders:
             if entry.name not in _PASSED_OVER:
-                yield from self._walked(Path(entry.path), f"{relative}/{entry.name}", above | {here}, top)
+                yield from self._walked(Path(entry.path), f"{relative}/{as_text(entry.name)}", above | {here}, top)
 
     def _files(
         self, folder: Path, relative: str, files: Sequence[Path], names: frozenset[str]
@@ -141,7 +146,7 @@ class Discovery:
         logs: list[tuple[Reader, tuple[Path, ...]]] = []
         gathered: dict[str, tuple[Reader, list[Path]]] = {}
         for path in files:
-            child = f"{relative}/{path.name}"
+            child = f"{relative}/{as_text(path.name)}"
             reader = self._reader(Entry(path, child, siblings=names))
             if reader is None:
                 continue
@@ -156,7 +161,7 @@ class Discovery:
         yield from configs
         logs = [(reader, tuple(paths)) for reader, paths in gathered.values()] + logs
         for reader, paths in logs:
-            name = "" if reader.gathers else paths[0].name
+            name = "" if reader.gathers else as_text(paths[0].name)
             shown = relative if reader.gathers else f"{relative}/{name}"
             home = reader.run_folder(folder, relative) if reader.gathers else relative
             key = self._key(home, name, reader, alone=len(logs) == 1)

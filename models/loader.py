@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from .column_map import ColumnMap
-from .discovery import Discovery
+from .discovery import Discovery, as_text
 from .errors import Cancelled, ReadError
 from .progress import Progress, quiet
 from .readers.base import Cursor, Reader, Source
@@ -114,7 +114,7 @@ class Loader:
     def files(self) -> list[tuple[str, int, float]]:
         """Give every file read so far, in the order of its path: path, bytes, and time of its last change (s since 1970)."""
         files = {path: (size, changed / 1e9) for state in self._states.values() for path, size, changed in state}
-        return [(path, *files[path]) for path in sorted(files)]
+        return [(as_text(path), *files[path]) for path in sorted(files)]
 
     def _found(self) -> tuple[list[tuple[Source, _State]], list[Event]]:
         """Give the sources that have something new, in their state of now, and what can be said before they are read."""

@@ -202,3 +202,21 @@ def test_that_every_run_of_the_real_folder_opens(shared_data):
     assert len(readers) >= 5
     assert store.runs["runs/lightning/version_1"].status == "diverged"
     assert list(store.problems) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_that_bytes_in_names_that_are_no_text_are_spelled_out(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/p/\xff_run"
+    try:
+        os.makedirs(folder)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    for name in (b"a.csv", b"b\xfe.csv"):
+        with open(folder + b"/" + name, "w") as file:
+            file.write("step,loss\n0,1\n")
+    loader = Loader([tmp_path / "p"])
+    store = follow(loader, RunStore())
+    assert list(store.runs) == ["p/\\udcff_run/a", "p/\\udcff_run/b\\udcfe"]
+    "".join(
+        [*store.runs, *(run.source for run in store.runs.values()), *(path for path, *_ in loader.files())]
+    ).encode()
