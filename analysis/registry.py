@@ -58,6 +58,7 @@ _BUILTIN = {
     "noise.seed-variance": "ranking.seed_variance",
     "noise.multi-bootstrap": "ranking.multi_bootstrap",
     "noise.ood-seeds": "ranking.ood_seeds",
+    "noise.components": "ranking.variance_components",
     "labels.rescore": "ranking.rescore",
     "rating.bradley-terry": "ranking.bradley_terry",
     "rating.elo": "ranking.elo",
