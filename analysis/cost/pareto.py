@@ -334,7 +334,7 @@ def _membership(result: ParetoFront) -> Panel:
         marks=(Cells(key="membership", values=values, rows=names, columns=columns, texts=texts, low=0.0, high=100.0,
                      label="on the front (% of redraws)" if chances else "on the front",
                      origin=result.data.origin(np.repeat(rows, len(columns)))),),
-        title="On the front under each cost", legend=False, height=max(0.6, 0.1 * len(rows)),
+        title="On the front under each cost", legend=False, height=min(max(0.6, 0.1 * len(rows)), 1.2),
     )  # fmt: skip
 
 
