@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from .. import __version__
+
+if TYPE_CHECKING:
+    from .main_window import MainWindow
 
 
 def main(
@@ -50,24 +55,29 @@ def main(
     from .settings import Settings, autosave_path
 
     window = MainWindow(Settings(), autosave=autosave_path())
-    window.workspace.change(follow=follow)
     window.show()
+
+    def begin() -> None:
+        open_asked(window, [str(path) for path in paths], session, layout, follow=follow, demo=demo)
+
     # After the first paint, so that the window is there before the first byte is read.
-    QTimer.singleShot(0, lambda: _open(window, [str(path) for path in paths], session, layout, demo=demo))
+    QTimer.singleShot(0, begin)
     return app.exec()
 
 
-def _open(window: object, paths: list[str], session: Path | None, layout: Path | None, *, demo: bool) -> None:
-    from .main_window import MainWindow
-
-    assert isinstance(window, MainWindow)
+def open_asked(
+    window: MainWindow, paths: list[str], session: Path | None, layout: Path | None, *, follow: bool, demo: bool
+) -> None:
+    """Open what the command line asks for; what it says of following and layout comes last and holds."""
     if session is not None:
         window.open_session(session)
-    if layout is not None:
-        window.apply_layout(layout)
     if demo:
         window.open_demo()
     elif paths:
         window.open(paths)
     elif session is None:
         window.offer_last_session()
+    if layout is not None:
+        window.apply_layout(layout)
+    if not follow:
+        window.workspace.replace(replace(window.workspace.session, follow=False))

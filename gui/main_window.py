@@ -444,9 +444,10 @@ class MainWindow(QMainWindow):
     def _toggle_curves(self, name: str) -> None:
         pane = self.workspace.pane(self.workspace.session.focus)
         if pane is not None and pane.kind == "analysis":
-            options = {option.name for option in registry.analysis(pane.analysis).question.options()}
+            options = {one.name: one.default for one in registry.analysis(pane.analysis).question.options()}
             if name in options:
-                self.workspace.change_question(pane.key, **{name: not pane.question.get(name, False)})
+                now = pane.question.get(name, options[name])
+                self.workspace.change_question(pane.key, **{name: not now})
             return
         curves = self.workspace.session.curves
         toggled: Any = {name: not getattr(curves, name)}
@@ -461,6 +462,8 @@ class MainWindow(QMainWindow):
             self.open_session(Path(roots[0]))
             return
         absolute = tuple(root if "://" in root else str(Path(root).absolute()) for root in roots)
+        if not set(self.workspace.session.roots) <= set(absolute):
+            self._session_path = None  # saving asks where to: the session file tells of other data
         for root in absolute:
             self._settings.add_recent(root)
         # Panes and how curves are drawn stay; what was said of the data before does not fit other data.

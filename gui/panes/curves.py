@@ -7,6 +7,7 @@ is what the command line answers and what is exported. Cards that are scrolled o
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 from typing import Any
@@ -86,7 +87,13 @@ class CurveCard(PaneFrame):
             return {}
         wall = float(curve.wall_time[index])
         since = wall - float(curve.wall_time[0])
-        return {"wall": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall)), "relative": duration(since)}
+        if not math.isfinite(since):
+            return {}  # some points were logged without their time
+        try:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wall))
+        except (OverflowError, ValueError, OSError):  # it was logged in another unit than seconds
+            return {"relative": duration(since)}
+        return {"wall": when, "relative": duration(since)}
 
     def set_pinned(self, pinned: bool) -> None:
         """Show whether the card is pinned."""
@@ -235,7 +242,7 @@ class CurvesPane(QWidget):
         session = self._workspace.session
         if session.curves.tag_filter and total:
             self._empty.set_content("No tag matches the filter.", "", button="Clear the filter")
-        elif not isinstance(session.filter, Everything) and not self._workspace.now.kept.runs:
+        elif not isinstance(session.filter, Everything) and not self._workspace.now.kept.kept_runs:
             self._empty.set_content("No run passes the filter.", "", button="Clear the filter")
         elif total:
             self._empty.set_content(

@@ -195,5 +195,8 @@ class Inspector(QScrollArea):
         self._workspace.change_where(pane.key, text, origin=self)
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
+        if "panes" in fields:  # a later pane of the same name starts without the numbers of one that was closed
+            there = {pane.key for pane in self._workspace.session.panes}
+            self._answers = {key: answer for key, answer in self._answers.items() if key in there}
         if fields & {"focus", "grouping"} or (origin is not self and fields & {"panes", "curves"}):
             self.refresh()

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 
+from runglass.gui.app import open_asked
 from runglass.gui.main_window import MainWindow
 from runglass.gui.panes.curves import CurvesPane
 from runglass.gui.panes.export import ExportDialog
@@ -261,3 +262,61 @@ def test_that_panes_nobody_can_answer_are_left_out_of_a_session_with_a_word(wind
     opened(window, qtbot, tmp_path / "a.runglass.json")
     assert [pane.key for pane in window.workspace.session.panes] == ["curves"]
     assert "left out" in window._messages.text
+
+
+def test_that_the_command_line_has_the_last_word_on_following_and_layout(window, qtbot, project, tmp_path):
+    opened(window, qtbot, project)
+    window.workspace.change(grouping=Grouping(("family",)))
+    window._save_to(tmp_path / "a.runglass.json")
+    with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
+        open_asked(window, [str(project)], None, tmp_path / "a.runglass.json", follow=False, demo=False)
+    assert window.workspace.session.grouping == Grouping(("family",))
+    assert not window.workspace.session.follow
+    with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
+        open_asked(window, [], tmp_path / "a.runglass.json", None, follow=False, demo=False)
+    assert not window.workspace.session.follow
+    assert not window.workspace.can_undo
+
+
+def test_that_a_session_file_is_not_written_over_with_other_data(window, qtbot, project, tmp_path):
+    opened(window, qtbot, project / "adam")
+    window._save_to(tmp_path / "a.runglass.json")
+    opened(window, qtbot, tmp_path / "a.runglass.json")
+    opened(window, qtbot, project / "adam", project / "sgd")
+    assert window._session_path == tmp_path / "a.runglass.json"
+    opened(window, qtbot, project / "sgd")
+    assert window._session_path is None
+
+
+def test_that_a_log_axis_that_is_on_by_default_is_switched_off_by_its_key(window, qtbot, project):
+    opened(window, qtbot, project)
+    window.add_analysis("curve.grokking")
+    window._toggle_curves("log_x")
+    assert window.workspace.pane("curve.grokking").question["log_x"] is False
+
+
+def test_that_a_pane_opened_again_does_not_show_the_numbers_of_the_one_that_was_closed(window, qtbot, project):
+    opened(window, qtbot, project)
+    window.add_analysis("curve.seed-band")
+    settled(window, qtbot)
+    assert window.inspector._answers["curve.seed-band"] is not None
+    window.close_current()
+    assert "curve.seed-band" not in window.inspector._answers
+
+
+def test_that_cards_say_when_no_run_passes_the_filter(window, qtbot, project):
+    opened(window, qtbot, project)
+    window.workspace.change(filter=Holds("seed > 99"))
+    settled(window, qtbot)
+    assert "No run passes the filter" in window.area.content("curves")._empty.text
+
+
+def test_that_times_that_are_no_seconds_are_not_told_at_the_cursor(window, qtbot, project):
+    path = project / "odd" / "metrics.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps({"step": s, "loss": 1.0, "_timestamp": 1.7e18 + s}) + "\n" for s in range(3)))
+    opened(window, qtbot, project / "odd")
+    settled(window, qtbot)
+    card = cards(window)["loss"]
+    line = next(line for line in lines(card).values() if len(line.x) == 3)
+    assert "wall" not in card._times(line, 1)
