@@ -14,6 +14,7 @@ from ...models.figure import Axis, Cells, FigureSpec, Line, Mark, Panel, Points,
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
+from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Reduction
 from ..forecast_rows import estimate_of
@@ -273,10 +274,11 @@ def figure(question: ParetoQuestion, result: ParetoFront) -> FigureSpec:
                    high=value[numbers] + z * error[numbers] if has_error else None)
         )  # fmt: skip
     spread = float(np.ptp(value[known])) or 1.0
+    told = telling_names(data.names)
     for i in _named_on_front(order, cost, value, spread, question.log_cost):
         up = -0.02 if data.inverted else 0.02
         marks.append(Text(key=f"name {data.names[i]}", x=float(cost[i]), y=float(value[i]) + up * spread,
-                          text=shortened(data.names[i], 22), align="right"))  # fmt: skip
+                          text=shortened(told[data.names[i]], 22), align="right"))  # fmt: skip
     if question.budget is not None:
         marks.append(Rule(key="budget", axis="x", at=question.budget, hue="accent", option="budget", label="budget"))
     panels = [
@@ -322,7 +324,8 @@ def _membership(result: ParetoFront) -> Panel:
     rows = np.flatnonzero(best >= 0.05)
     rows = rows[np.argsort(-result.data.good[rows], kind="stable")][:_MOST_ROWS]
     values = 100 * table.to_numpy()[rows]
-    names = tuple(shortened(result.data.names[i], 28) for i in rows)
+    told = telling_names(result.data.names)
+    names = tuple(shortened(told[result.data.names[i]], 28) for i in rows)
     columns = tuple(shortened(name, 22) for name in table.columns)
     chances = bool(np.isfinite(result.chance).any())
     texts = tuple(

@@ -134,7 +134,7 @@ class AxisItem(GraphicsWidget):
         room = length + _STANDS_OUT if self._side == "left" else length
         lines = [self._label]
         if metrics.horizontalAdvance(self._label) > room:
-            words = self._label.split(" ")
+            words = self._label.replace(" %", "\u00a0%").split(" ")
             breaks = [(" ".join(words[:at]), " ".join(words[at:])) for at in range(1, len(words))]
             if breaks:
                 lines = list(min(breaks, key=lambda two: max(map(metrics.horizontalAdvance, two))))
@@ -260,7 +260,7 @@ class AxisItem(GraphicsWidget):
         self.setToolTip(literal_tip(nearest[1] if abs(nearest[0] - along) < 20 else label))
 
     def _paint_label(self, painter: QPainter) -> None:
-        self._label_is_cut = " ".join(self._lines) != self._axis.label
+        self._label_is_cut = " ".join(self._lines).replace("\u00a0", " ") != self._axis.label
         if not self._lines:
             return
         painter.setFont(font(CAPTION))

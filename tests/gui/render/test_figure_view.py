@@ -886,6 +886,10 @@ def test_that_a_label_too_long_for_its_axis_stands_in_two_lines(show: Show, side
     one = show(figure(POINTS, **{side: Axis(label="agreement")})).panels[0]
     short = one.x_item if side == "x" else one.y_item
     assert short._lines == ("agreement",)
+    percent = show(figure(POINTS, **{side: Axis(label=f"{40 * 'n'} 95 % {40 * 'n'}")})).panels[0]
+    lines = (percent.x_item if side == "x" else percent.y_item)._lines
+    assert len(lines) == 2
+    assert not lines[1].startswith("%")
     across = (lambda axis: axis.size().height()) if side == "x" else (lambda axis: axis.size().width())
     assert across(item) > across(short)
     bottom = view.x_item.geometry().bottom()
