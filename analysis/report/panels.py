@@ -160,8 +160,9 @@ def _set_axis(
         target.set_major_formatter(formatter)
         target.get_offset_text().set_fontsize(style.small)
     if label:
-        # A name longer than its axis would run out of the page.
-        text = "\n".join(wrapped(figure, label, style.text, inches * 72 * 1.15, most=2))
+        # A name longer than its axis would run out of the page; names of rows beside it leave the axis less room.
+        share = 0.8 if which == "x" and (panel.y.names or _names_of_cells(panel, "y")) else 1.15
+        text = "\n".join(wrapped(figure, label, style.text, inches * 72 * share, most=2))
         getattr(axes, f"set_{which}label")(text, fontsize=style.text, color=page.theme.colour("ink"), labelpad=2.5)
 
 

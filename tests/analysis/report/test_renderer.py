@@ -44,6 +44,18 @@ def test_that_no_words_reach_over_the_edge_or_one_another(sample: FigureSpec, st
         assert colliding_words(figure) == []
 
 
+@pytest.mark.parametrize("style", [NARROW, WIDE], ids=lambda style: style.key)
+def test_that_a_label_under_an_axis_beside_long_names_stays_on_the_page(style: object) -> None:
+    rows = Points(key="rows", x=np.array([0.1, 0.2]), y=np.array([0.0, 1.0]))
+    names = Axis(scale="category", names=("digit-reader v1-again", "digit-reader v3"), inverted=True)
+    label = Axis(label="NLL - entropy, nats, 95 % bootstrap")
+    panels = tuple(Panel(key=key, marks=(rows,), x=label, y=names) for key in "abcd")
+    with settings(style):  # type: ignore[arg-type]
+        figure = drawn(FigureSpec(panels=panels, columns=2), style).figure  # type: ignore[arg-type]
+        assert clipped_words(figure) == []
+        assert colliding_words(figure) == []
+
+
 def test_that_words_over_the_edge_and_over_others_are_found(samples: dict[str, FigureSpec]) -> None:
     with settings(WIDE):
         figure = drawn(samples["curves"], WIDE).figure
