@@ -29,6 +29,7 @@ FEW = 10
 """Points below which the bootstrap gives way to the t approximation."""
 ILL = 1e10
 """Condition number of the Fisher information above which parameters are called not identified (scaling.identifiability)."""
+_SEEN = 1e-6
 _LEAST_LEVEL = 18.0
 """exp(-18) of the data is as good as nothing: the lower bound of a level."""
 _STARTS = 12
@@ -729,6 +730,8 @@ def profile(form: Form, target: np.ndarray, fitted: Fit, name: str, values: np.n
     for number in inside:
         nearer = [other for other in (number - 1, number + 1) if 0 <= other < len(values)]
         towards[number] = min(nearer, key=lambda other: abs(values[other] - fitted.theta[place]), default=number)
+    # Along the tangent of the profile too, which is the better start where other parameters go with this one.
+    theta = np.concatenate([theta, _along_tangent(form, fitted, place, values)])
     for _ in range(4):
         for delta in fitted.minimised.deltas(fitted.spread):
             theta, _ = minimise(
@@ -743,14 +746,30 @@ def profile(form: Form, target: np.ndarray, fitted: Fit, name: str, values: np.n
                 tolerance=1e-11,
             )
         residuals = form.value(theta)[0] - target
-        new = np.array([fitted.minimised.at(own) for own in residuals])
-        better = new < costs - 1e-12 * np.abs(new)
+        new = np.array([fitted.minimised.at(own) for own in residuals]).reshape(-1, len(values))
+        least = new.argmin(axis=0)
+        theta = theta.reshape(*new.shape, -1)[least, np.arange(len(values))]
+        new = new.min(axis=0)
+        better = new < costs - _SEEN * np.abs(new)
         costs = np.minimum(costs, new)
         if not better.any():
             break
         theta = theta[towards]
         theta[:, place] = values
     return costs
+
+
+def _along_tangent(form: Form, fitted: Fit, place: int, values: np.ndarray) -> np.ndarray:
+    """Give parameters with one at given values and the others where iteratively reweighted least squares expects them."""
+    others = np.arange(len(fitted.theta)) != place
+    delta = fitted.minimised.deltas(fitted.spread)[-1]
+    root = np.sqrt(np.minimum(1.0, delta / np.maximum(np.abs(fitted.residuals), 1e-300)))[:, None]
+    jacobian = root * form.jacobian(form.value(fitted.theta[None])[1])[0]
+    slope = -np.linalg.lstsq(jacobian[:, others], jacobian[:, place], rcond=None)[0]
+    theta = np.repeat(fitted.theta[None], len(values), axis=0)
+    theta[:, others] += np.where(fitted.fixed[others], 0.0, np.outer(values - fitted.theta[place], slope))
+    theta[:, place] = values
+    return np.asarray(theta)
 
 
 def starts_around(centre: Mapping[str, Sequence[float]]) -> np.ndarray:

@@ -158,7 +158,7 @@ def _profile(fit: LawFit, name: str) -> pd.DataFrame:
     exponent = name in ("alpha", "beta")
     steps = np.linspace(-1, 1, 2 * _STEPS + 1)
     # Closer together near the optimum; levels go with their exponent and move far.
-    steps = np.sign(steps) * steps**2 * (3 * _REACH if name in ("A", "B") else _REACH)
+    steps = np.sign(steps) * steps**2 * (7 * _REACH if name in ("A", "B") else _REACH)
     values = centre * np.exp(steps) if exponent else centre + steps
     values = np.unique(np.clip(values, found.low[place] + 1e-9, found.high[place] - 1e-9))
     costs = profile(form, np.log(fit.L), found, name, values)

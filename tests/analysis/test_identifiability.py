@@ -8,7 +8,7 @@ import pytest
 
 from runglass.analysis.asking import Answer, Opened, ask
 from runglass.analysis.chinchilla_law import Law, design_identification, fit_law
-from runglass.analysis.power_fit import Objective
+from runglass.analysis.power_fit import Objective, fit
 from runglass.analysis.registry import analysis
 from runglass.models.store import RunStore
 from runglass.models.tables import TableRows
@@ -49,6 +49,26 @@ def test_that_profiles_bound_every_parameter_of_a_grid_about_as_the_bootstrap_do
         low, high = np.quantile(getattr(drawn, name), [0.025, 0.975])
         width = float(table.loc[name, "high"] - table.loc[name, "low"])  # type: ignore[operator,arg-type]
         assert width == pytest.approx(high - low, rel=0.5), name
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "E"])
+def test_that_no_search_from_elsewhere_ends_far_below_a_profile(name: str) -> None:
+    N, D = grid()
+    noise = 0.02
+    L = LAW.loss(N, D) * np.exp(noise * np.random.default_rng(0).normal(size=len(N)))
+    law = fit_law(N, D, L, objective=Objective("log-huber"), draws=0)
+    found, place = law.fit, law.fit.names.index(name)
+    profiles = asked(N, D, noise, objective="log-huber").result.tables["profiles"]
+    own = profiles[profiles["parameter"] == name]
+    starts = found.theta + 0.2 * np.random.default_rng(0).normal(size=(20, len(found.theta)))
+    for shown, statistic in own[["value", "statistic"]].to_numpy(float)[14:-14:5]:
+        starts[:, place] = shown if name != "E" else np.log(shown)
+        fixed = np.arange(len(found.theta)) == place
+        other = fit(law.form, np.log(L), objective=found.minimised, starts=starts.copy(), low=found.low, high=found.high,
+                    fixed=fixed)  # fmt: skip
+        expected = 2 * len(N) * np.log(other.objective / found.objective)
+        # Far beyond the threshold of 3.84 no interval ends.
+        assert statistic <= expected + 0.3 or expected > 10
 
 
 def test_that_one_ratio_is_called_not_identified_and_one_more_run_helps_much() -> None:
