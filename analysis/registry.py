@@ -53,6 +53,7 @@ _BUILTIN = {
     "rank.significance": "ranking.significance",
     "rank.perturbation": "ranking.perturbation",
     "rank.base-instruct": "ranking.base_instruct",
+    "rank.item-subset": "ranking.item_subset",
     "noise.card": "ranking.noise_card",
     "noise.power": "ranking.power",
     "noise.seed-variance": "ranking.seed_variance",
