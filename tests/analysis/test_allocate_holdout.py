@@ -115,7 +115,7 @@ def test_that_intervals_of_single_forecasts_cover_about_as_often_as_they_say() -
         value(
             asked("scaling.holdout", store_of(0.005, seed=seed), cut_flops=2e20, laws=("sum",), cuts=0), "sum/coverage"
         )
-        for seed in range(20)
+        for seed in range(12)
     ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.07)
 

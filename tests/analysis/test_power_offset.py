@@ -106,7 +106,7 @@ def test_that_no_start_of_scipy_finds_a_better_law(seed: int) -> None:
 
 def test_that_the_bootstrap_interval_covers_about_as_often_as_it_says() -> None:
     hits = []
-    for seed in range(60):
+    for seed in range(40):
         loss, size = noisy(seed, repeats=4)
         found, _ = asked(table(loss, size))
         alpha = found.estimates["alpha"]
@@ -180,7 +180,7 @@ def test_that_equal_exponents_are_told_from_different_ones() -> None:
 
 def test_that_the_test_of_equal_exponents_is_wrong_as_seldom_as_it_says() -> None:
     p_values = []
-    for seed in range(16):
+    for seed in range(12):
         frames = [table(*noisy(2 * seed), family="a"), table(*noisy(2 * seed + 1, A=600.0), family="b")]
         p_values.append(asked(*frames, hold_out=0, draws=100)[0].estimates["equal_alpha_p"].value)
     assert np.mean(np.array(p_values) < 0.1) < 0.35
@@ -294,8 +294,8 @@ def test_that_the_band_of_few_runs_covers_the_true_law() -> None:
     truth = 1.5 + 40 * size**-0.4
     at = np.array([1e5])
     covered = 0
-    for _ in range(300):
+    for _ in range(150):
         loss = truth * np.exp(rng.normal(0, 0.01, 7))
         low, high = fit_law(pd.DataFrame({"size": size, "loss": loss}), offset=True, draws=2).band(at, 0.95)
         covered += bool((low[0] < 1.5 + 40 * at[0] ** -0.4) and (1.5 + 40 * at[0] ** -0.4 < high[0]))
-    assert 0.9 <= covered / 300 <= 0.985
+    assert 0.89 <= covered / 150 <= 0.99

@@ -70,6 +70,7 @@ def test_that_the_catalogue_value_of_mcnemar_is_met() -> None:
     assert resampling.mcnemar_exact(30, 12) == pytest.approx(0.00792, abs=5e-6)
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_that_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     np.testing.assert_allclose(resampling.holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
