@@ -161,6 +161,14 @@ class BoardQuestion(Question):
             "The win rate, normalised, standardised and relative scores of a model depend on which others are listed.",
             *(f"No {rule}: {why}." for rule, why in missing.items()),
         ]
+        used_metrics = scores.frame["metric"].nunique()
+        if self.rule in ("mean", "items", "geometric mean") and (
+            used_metrics > 1 or np.any(grid.good != grid.values["value"])
+        ):
+            notes.append(
+                "Attention: scores of several metrics or directions are added as they are, so that the unit decides; "
+                "normalised and standardised scores and the win rate have none."
+            )
         if k < 5:
             notes.append(f"Attention: {counted(k, 'task')} are few to resample; the intervals are too narrow.")
         pairs = [(rules[a], rules[b], taus[a, b]) for a in range(len(rules)) for b in range(a + 1, len(rules))]

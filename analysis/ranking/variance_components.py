@@ -27,6 +27,8 @@ _OF_PREDICTIONS = ("prompt", "template", "instruction", "variant", "seed", "samp
 _FEWEST_LEVELS = 3
 _MOST_LEVELS = 1_000
 _MOST_REFITS = 200
+_NONE = -14.0
+"""Logarithm of a ratio of variances that counts as zero."""
 _TIMES = np.array([1, 2, 4, 8, 16], dtype=float)
 
 Term = tuple[str, ...]
@@ -200,9 +202,14 @@ class MixedEquations:
             return free * math.log(left) + determinant + float(np.dot(self.levels, logs))
 
         begin = np.full(len(self.levels), -1.0) if start is None else start
-        found = minimize(criterion, begin, method="L-BFGS-B", bounds=[(-14.0, 14.0)] * len(begin)).x
+        found = minimize(criterion, begin, method="L-BFGS-B", bounds=[(_NONE, -_NONE)] * len(begin)).x
+        # Close to zero the criterion is flat and the search stops on the way: what may as well be zero is zero.
+        for place in range(len(found)):
+            without = np.where(np.arange(len(found)) == place, _NONE, found)
+            if criterion(without) <= criterion(found) + 1e-6:
+                found = without
         variance = residual(found)[0] / free
-        ratios = np.where(found <= -13.5, 0.0, np.exp(found))
+        ratios = np.where(found == _NONE, 0.0, np.exp(found))
         variances: np.ndarray = np.append(ratios, 1.0) * variance
         return variances
 
@@ -442,7 +449,7 @@ def _fitted(
     found = equations.fit(y)
     draws = min(asked.draws, _MOST_REFITS)
     simulated = []
-    start = np.log(np.maximum(found[:-1] / found[-1], 1e-5))
+    start = np.log(np.clip(found[:-1] / found[-1], 0.05, 1e3))  # from further below the search would not come back
     for _ in range(draws):
         made = math.sqrt(found[-1]) * generator.standard_normal(len(y))
         for term, variance in zip(random, found[:-1], strict=True):

@@ -69,6 +69,8 @@ def test_that_scores_of_which_lower_is_better_count_the_other_way() -> None:
     result = asked(turned, weights=tuple(f"t{j}=0" for j in range(1, 5)))
     assert result.board["model"].iloc[0] == f"m{VALUES[:, 0].argmin()}"
     assert (result.ranks[0] == 1).all()
+    assert any("several metrics or directions" in note for note in result.notes)
+    assert not any("directions are added" in note for note in asked(turned, rule="win rate").notes)
 
 
 def test_that_the_dynascore_is_that_of_a_board_worked_by_hand() -> None:
