@@ -26,7 +26,7 @@ _OF_SCORES = ("task", "prompt", "template", "instruction", "variant", "seed", "j
 _OF_PREDICTIONS = ("prompt", "template", "instruction", "variant", "seed", "sample", "judge", "day", "fewshot", "item")
 _FEWEST_LEVELS = 3
 _MOST_LEVELS = 1_000
-_MOST_REFITS = 200
+_MOST_REFITS = 100
 _NONE = -14.0
 """Logarithm of a ratio of variances that counts as zero."""
 _TIMES = np.array([1, 2, 4, 8, 16], dtype=float)
@@ -185,28 +185,37 @@ class MixedEquations:
         c, total, free = self.columns.T @ y, float(y @ y), len(y) - self.fixed
         where = np.arange(self.fixed, len(c))
 
-        def residual(logs: np.ndarray) -> tuple[float, float]:
+        starts = np.concatenate([[0], np.cumsum(self.levels)[:-1]])
+
+        def residual(logs: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
             matrix = self.products.copy()
             matrix[where, where] += np.repeat(np.exp(-logs), self.levels)
             factor = cho_factor(matrix, lower=True, check_finite=False)
-            left = total - float(c @ cho_solve(factor, c, check_finite=False))
-            return left, 2 * float(np.log(np.diagonal(factor[0])).sum())
+            inverse = cho_solve(factor, np.eye(len(c)), check_finite=False)
+            solved = inverse @ c
+            determinant = 2 * float(np.log(np.diagonal(factor[0])).sum())
+            return total - float(c @ solved), determinant, solved, np.diagonal(inverse)
 
-        def criterion(logs: np.ndarray) -> float:
+        def criterion(logs: np.ndarray) -> tuple[float, np.ndarray]:
             try:
-                left, determinant = residual(logs)
+                left, determinant, solved, inverse = residual(logs)
             except LinAlgError:
-                return 1e300
+                return 1e300, np.zeros(len(logs))
             if left <= 0:
-                return 1e300
-            return free * math.log(left) + determinant + float(np.dot(self.levels, logs))
+                return 1e300, np.zeros(len(logs))
+            change = free / left * solved[where] ** 2 + inverse[where]
+            slope = np.array(self.levels) - np.exp(-logs) * np.add.reduceat(change, starts)
+            return free * math.log(left) + determinant + float(np.dot(self.levels, logs)), slope
 
         begin = np.full(len(self.levels), -1.0) if start is None else start
-        found = minimize(criterion, begin, method="L-BFGS-B", bounds=[(_NONE, -_NONE)] * len(begin)).x
+        limits = [(_NONE, -_NONE)] * len(begin)
+        found = minimize(
+            criterion, begin, jac=True, method="SLSQP", bounds=limits, options={"ftol": 1e-9, "maxiter": 300}
+        ).x
         # Close to zero the criterion is flat and the search stops on the way: what may as well be zero is zero.
         for place in range(len(found)):
             without = np.where(np.arange(len(found)) == place, _NONE, found)
-            if criterion(without) <= criterion(found) + 1e-6:
+            if criterion(without)[0] <= criterion(found)[0] + 1e-6:
                 found = without
         variance = residual(found)[0] / free
         ratios = np.where(found == _NONE, 0.0, np.exp(found))
@@ -276,7 +285,7 @@ class ComponentsQuestion(Question):
     interactions: bool = option(True, help="also what each factor does to one of the compared and not to another")
     standard_error: Literal["difference", "level"] = option("difference", help="what is to become precise")
     level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
-    draws: int = option(2000, help="draws of the intervals (at most 200 where levels are missing)", low=100, high=100_000, advanced=True)  # noqa: E501  # fmt: skip
+    draws: int = option(2000, help="draws of the intervals (at most 100 where levels are missing)", low=100, high=100_000, advanced=True)  # noqa: E501  # fmt: skip
     seed: int = option(0, help="seed of the draws", low=0, advanced=True)
 
     @classmethod

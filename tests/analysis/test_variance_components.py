@@ -152,10 +152,10 @@ def test_that_few_levels_are_fixed_and_holes_are_fitted_by_likelihood() -> None:
 
 
 def test_that_no_variance_is_zero_with_an_interval_that_begins_there() -> None:
-    frame = drawn(12, (6, 8, 3), (0.0, 0.0, 1.0, 0.0, 1.0)).drop(index=[1, 2, 50])
+    frame = drawn(12, (4, 6, 3), (0.0, 0.0, 1.0, 0.0, 1.0)).drop(index=[1, 2, 50])
     estimate = asked(frame, draws=100, interactions=False).estimates["variance/prompt"]
     assert estimate.low == 0
-    assert 0 <= estimate.value < estimate.high < 0.3
+    assert 0 <= estimate.value < estimate.high < 0.5
 
 
 def test_that_answers_to_items_have_items_as_levels() -> None:
