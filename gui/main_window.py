@@ -456,8 +456,14 @@ class MainWindow(QMainWindow):
 
     # -- opening and saving ---------------------------------------------------------------------------------------------
 
-    def open(self, roots: Sequence[str]) -> None:
-        """Open folders, files or patterns in place of what is open; a session file is opened as one."""
+    def open(self, roots: Sequence[str], *, beside: bool = False) -> None:
+        """Open folders, files or patterns; a session file is opened as one.
+
+        Parameters
+        ----------
+        beside : bool
+            Whether what is open already is among them, so that what was said of it holds on.
+        """
         if len(roots) == 1 and roots[0].endswith(".runglass.json"):
             self.open_session(Path(roots[0]))
             return
@@ -466,6 +472,11 @@ class MainWindow(QMainWindow):
             self._session_path = None  # saving asks where to: the session file tells of other data
         for root in absolute:
             self._settings.add_recent(root)
+        if beside:
+            # No step to undo: the data that is open would not go with it.
+            self.workspace.replace(dataclasses.replace(self.workspace.session, roots=absolute))
+            self.feed.open(absolute)
+            return
         # Panes and how curves are drawn stay; what was said of the data before does not fit other data.
         self.workspace.replace(
             dataclasses.replace(
@@ -618,7 +629,10 @@ class MainWindow(QMainWindow):
         event.acceptProposedAction()
         before = [root for root in self.workspace.session.roots if root not in dropped]
         is_session = any(root.endswith(".runglass.json") for root in dropped)
-        self.open(dropped if is_session else [*before, *dropped])
+        if is_session or not before:
+            self.open(dropped)
+        else:
+            self.open([*before, *dropped], beside=True)
         if before and not is_session:
             names = ", ".join(Path(root).name for root in dropped)
             self._messages.say(f"Added {names}.", action="Show only this", act=partial(self.open, dropped))

@@ -9,7 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 
+from .errors import ExpressionError
 from .figure import Clauses, Keys, Origin
 from .schema import SCHEMAS
 from .selection import EVERYTHING, Clause, IsIn
@@ -87,7 +89,7 @@ class Emphasis:
             return None
         rows = self._store.rows(table)
         if self._highlight.columns <= set(rows.columns):
-            return self._highlight.mask(rows)
+            return _held(self._highlight, rows)
         if "run" in rows.columns and table != "runs":
             runs = self._names_in("run")
             return None if runs is None else rows["run"].isin(list(runs)).to_numpy(dtype=bool)
@@ -104,6 +106,14 @@ class Emphasis:
                 continue
             rows = self._store.rows(table)
             if column in rows.columns and self._highlight.columns <= set(rows.columns):
-                names = frozenset(map(str, rows[column][self._highlight.mask(rows)].dropna().unique()))
+                names = frozenset(map(str, rows[column][_held(self._highlight, rows)].dropna().unique()))
                 told = names if told is None else told | names
         return told
+
+
+def _held(highlight: Clause, rows: pd.DataFrame) -> np.ndarray:
+    """Give for which rows a highlight holds: for none where it does not fit their values (``run < 3`` in an edited session)."""
+    try:
+        return highlight.mask(rows)
+    except (ExpressionError, TypeError):
+        return np.zeros(len(rows), dtype=bool)

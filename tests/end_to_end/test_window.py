@@ -93,6 +93,23 @@ def test_that_a_dropped_folder_is_opened(window, qtbot, project):
     assert len(window.workspace.now.all.runs) == 6
 
 
+def test_that_a_folder_dropped_beside_another_keeps_what_was_said_of_it(window, qtbot, project, tmp_path):
+    opened(window, qtbot, project)
+    window.workspace.change(ticked=frozenset({"project/adam/seed_0"}), run_filter="seed")
+    write_run(tmp_path / "more" / "seed_9", 9)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "more"))])
+    event = QDropEvent(
+        QPointF(10, 10), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    )
+    with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
+        window.dropEvent(event)
+    settled(window, qtbot)
+    assert len(window.workspace.now.all.runs) == 7
+    assert window.workspace.now.ticked == ("project/adam/seed_0",)
+    assert window.workspace.session.run_filter == "seed"
+
+
 def test_that_grouped_runs_become_bands_with_their_n(window, qtbot, project):
     opened(window, qtbot, project)
     window.workspace.change(grouping=Grouping(("family",)))

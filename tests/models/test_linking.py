@@ -40,6 +40,10 @@ def test_that_the_element_that_was_clicked_is_the_only_one_of_its_mark(store):
     assert emphasised(store, Holds("seed == 0"), groups) == [True, False]
 
 
+def test_that_a_highlight_that_does_not_fit_the_values_emphasises_nothing(store):
+    assert emphasised(store, Holds("item < 3"), Keys("item", ("a", "b"))) == [False, False]
+
+
 @pytest.mark.parametrize("nothing", [None, EVERYTHING])
 def test_that_no_highlight_emphasises_nothing(store, nothing):
     assert not Emphasis(store, nothing)
