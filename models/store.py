@@ -22,6 +22,7 @@ import pandas as pd
 
 from .column_map import ColumnMap, table_of
 from .errors import ExpressionError, SchemaError
+from .natural_order import natural_order
 from .schema import RUNS, SCALARS, SCHEMAS, Schema
 from .selection import EVERYTHING, All, Clause, both, conjuncts
 from .tables import (
@@ -293,7 +294,9 @@ class RunStore:
         """Rows of sources under the column maps, with the table they belong to; and what could not be derived."""
         mapped = []
         problems: list[Problem] = []
-        for rows in self.sources.values():
+        # By name, not as they came: which of several threads read its file first decides nothing.
+        for source in sorted(self.sources, key=natural_order):
+            rows = self.sources[source]
             frame = rows.frame
             table = rows.table
             for column_map in self.maps:

@@ -148,6 +148,12 @@ def test_that_a_store_without_data_answers_with_empty_tables():
     assert empty.filter == EVERYTHING
 
 
+def test_that_the_order_in_which_tables_are_read_decides_no_row():
+    tables = [TableRows(f"{n}.csv", "table", pd.DataFrame({"item": [str(n)], "correct": [1]})) for n in (2, 10, 1)]
+    for events in (tables, tables[::-1]):
+        assert RunStore().adding(events).rows("predictions")["item"].tolist() == ["1", "2", "10"]
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_that_the_order_in_which_files_are_read_decides_no_value(order):
     events = [
