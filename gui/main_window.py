@@ -113,8 +113,9 @@ class MainWindow(QMainWindow):
         self.resize(min(1600, room.width()), min(1000, room.height()))
         if settings.geometry is not None:
             self.restoreGeometry(settings.geometry)
-        side = min(max(self.width() // 5, 250), 320)
-        self.resizeDocks([self._docks["runs"], self._docks["inspector"]], [side - 20, side], Qt.Orientation.Horizontal)
+        side = min(max(self.width() // 5, 260), 320)
+        sides = [self._docks["runs"], self._docks["inspector"]]
+        self.resizeDocks(sides, [max(side - 20, 280), side], Qt.Orientation.Horizontal)
         self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
         if settings.docks is not None:
             self.restoreState(settings.docks, _LAYOUT_VERSION)
