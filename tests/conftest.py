@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,14 @@ os.environ.setdefault("MPLCONFIGDIR", str(ROOT / "build" / "matplotlib"))
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ["QT_API"] = "pyside6"
+
+# A slow machine is no failure. Where many changes are judged, the same examples are tried each time; a person's own runs go on
+# looking for new ones.
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile(
+    "ci", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 from runglass.gui.system_libraries import obstacle  # noqa: E402  the variables above decide its answer
 
