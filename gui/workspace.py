@@ -187,11 +187,11 @@ class Workspace(QObject):
 
     # -- gestures that several panes share ------------------------------------------------------------------------------
 
-    def highlight(self, clause: Clause | None, *, mode: str = "", origin: object = None) -> None:
+    def highlight(self, clause: Clause | None, *, mode: str = "replace", origin: object = None) -> None:
         """Emphasise what a clause selects, combined with what is emphasised by the brush mode; None clears it."""
         old = self.session.highlight
         if clause is not None and old is not None:
-            clause = BRUSH_MODES[mode or self.session.brush_mode](old, clause)
+            clause = BRUSH_MODES[mode](old, clause)
         self.change(origin=origin, highlight=clause)
 
     def hover(self, clause: Clause | None) -> None:

@@ -152,7 +152,6 @@ class Session:
     """How the user reads some text files."""
     filter: Clause = EVERYTHING
     highlight: Clause | None = None
-    brush_mode: Literal["replace", "and", "or", "not"] = "replace"
     step_cursor: float | None = None
     panes: tuple[Pane, ...] = (Pane("curves", "curves"),)
     focus: str = "curves"
@@ -263,8 +262,6 @@ def _field(name: str, value: Any, folder: Path) -> Any:
             return bool(value)
         case "theme":
             return _one_of(value, ("system", "light", "dark"))
-        case "brush_mode":
-            return _one_of(value, tuple(selection.BRUSH_MODES))
         case _:
             return _text(value)
 

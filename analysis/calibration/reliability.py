@@ -143,7 +143,7 @@ class ReliabilityQuestion(Question):
                 frame = frame[frame[column] == chosen[column]]
         label = self.class_label
         if self.target != "top label" and not label and present(frame, ["label"]):
-            label = str(frame["label"].dropna().max())
+            label = in_natural_order(frame["label"].dropna().unique())[-1]
         return replace(self, model=chosen["model"], version=chosen["version"], class_label=label)
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> Reliability:
