@@ -7,7 +7,6 @@ third party registers the path of one under the entry point group ``runglass.tem
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -66,10 +65,14 @@ def lacking(pane: Pane, store: RunStore) -> str:
     return registry.analysis(pane.analysis).question.missing(store)
 
 
-@cache
 def templates() -> tuple[Template, ...]:
     """Give all templates: ours, then those of third parties that can be read."""
-    return tuple(_templates())
+    return _loaded()[0]
+
+
+def broken_templates() -> list[str]:
+    """Say which templates of third parties could not be read, and why."""
+    return list(_loaded()[1])
 
 
 def template(name: str) -> Template:
@@ -100,14 +103,17 @@ def fitting(store: RunStore) -> Session:
     return dataclasses.replace(Session(), panes=tuple(ordered))
 
 
-def _templates() -> Iterator[Template]:
-    for file in sorted(path("templates").glob(f"*{_ENDING}"), key=lambda file: _ORDER.get(file.name, 0)):
-        yield _read(file, file.name.removesuffix(_ENDING))
+@cache
+def _loaded() -> tuple[tuple[Template, ...], tuple[str, ...]]:
+    files = sorted(path("templates").glob(f"*{_ENDING}"), key=lambda file: _ORDER.get(file.name, 0))
+    found = [_read(file, file.name.removesuffix(_ENDING)) for file in files]
+    broken = []
     for point in entry_points(group="runglass.templates"):
         try:
-            yield _read(Path(point.load()), point.name)
-        except Exception:  # a broken plug-in must not break the rest
-            continue
+            found.append(_read(Path(point.load()), point.name))
+        except Exception as error:  # a broken plug-in must not break the rest
+            broken.append(f"The template {point.name!r} could not be read: {error}")
+    return tuple(found), tuple(broken)
 
 
 _ORDER = {

@@ -41,7 +41,7 @@ from .. import __version__
 from ..analysis import registry
 from ..analysis.report.table_folder import export_tables
 from ..analysis.session_questions import card_question
-from ..analysis.templates import Template, lacking, templates
+from ..analysis.templates import Template, broken_templates, lacking, templates
 from ..models import session as sessions
 from ..models.address import is_address
 from ..models.errors import RunglassError
@@ -399,7 +399,9 @@ class MainWindow(QMainWindow):
     def _offer_questions(self) -> None:
         """Show what can be asked in place of empty curves, where tables were opened that hold none."""
         now = self.workspace.now
-        if now.session.panes != Session().panes or any(run.curves for run in now.all.runs.values()):
+        if self.workspace.can_undo or now.session.panes != Session().panes:
+            return  # the user has begun to arrange things
+        if any(run.curves for run in now.all.runs.values()):
             return
         if any(now.all.has_rows(name) for name in ("scores", "predictions", "comparisons")):
             pane = Pane("questions", "questions")
@@ -408,16 +410,24 @@ class MainWindow(QMainWindow):
     def _prepare_questions(self) -> None:
         """Import the analyses beside the window, so that it need not wait for them when they are first listed."""
 
-        def work(progress: CancellableProgress) -> None:
+        def work(progress: CancellableProgress) -> list[str]:
+            broken = broken_templates()
             identifiers = registry.ids()
             for number, identifier in enumerate(identifiers):
                 progress(number, len(identifiers))
-                with contextlib.suppress(RunglassError):  # one of a third party that is broken; the list says so
+                try:
                     registry.analysis(identifier)
+                except RunglassError as error:  # one of a third party
+                    broken.append(str(error))
+            return broken
+
+        def say(broken: list[str]) -> None:
+            if broken:
+                self._messages.say(" ".join(broken), kind="bad")
 
         if not self._has_questions:
             self._has_questions = True
-            self.tasks.start("questions", "Preparing questions", work, lambda _: None, lambda _: None)
+            self.tasks.start("questions", "Preparing questions", work, say, lambda error: say([str(error)]))
 
     def open_palette(self) -> None:
         """Let the user find a question, dashboard, tag, run, pane or action by typing."""
@@ -438,8 +448,11 @@ class MainWindow(QMainWindow):
         return pane.title or (registry.analysis(pane.analysis).title if pane.kind == "analysis" else pane.heading)
 
     def show_tag(self, tag: str) -> None:
-        """Open the curves of a tag in a pane of their own."""
-        self._on_enlarge_wanted(*card_question(tag, self.workspace.session, self.workspace.now.ticked))
+        """Open the curves of a tag in a pane of their own: those of the ticked runs, or of all where none of them has it."""
+        now = self.workspace.now
+        having = tuple(key for key, run in now.kept.kept_runs.items() if tag in run.curves)
+        runs = tuple(key for key in now.ticked if key in having) or having
+        self._on_enlarge_wanted(*card_question(tag, now.session, runs))
 
     def show_run(self, key: str) -> None:
         """Highlight a run everywhere, and show its curves where they are not shown."""

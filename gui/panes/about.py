@@ -10,8 +10,6 @@ from ...models.question import Analysis
 from ..tasks import TaskRunner
 from ..theme import appearance
 
-_SLOT = "about"
-
 
 class AboutAnalysis(QDialog):
     """Shows the page of an analysis beside the window.
@@ -45,11 +43,12 @@ class AboutAnalysis(QDialog):
             progress(0, 0)
             return analysis_page(analysis, kind="png", ink=ink, plain=True)
 
+        self._slot = f"about:{analysis.id}"
         tasks.start(
-            _SLOT, "Setting formulas", work, self.page.setHtml, lambda error: self.page.setPlainText(str(error))
+            self._slot, "Setting formulas", work, self.page.setHtml, lambda error: self.page.setPlainText(str(error))
         )
 
     def done(self, result: int) -> None:
         """Close, and stop what is still being set."""
-        self._tasks.cancel(_SLOT)
+        self._tasks.cancel(self._slot)
         super().done(result)

@@ -254,10 +254,14 @@ class QuestionView(QWidget):
         self._show_refusal()
         self.answered.emit(None)
 
+    @property
+    def _is_reading(self) -> bool:
+        return any(state.slot == FEED for state in self._tasks.running)
+
     def _show_refusal(self) -> None:
         """Say why there is no answer; while files are still being read, that is no more than what there is so far."""
         what, remedy, button = self._refusal
-        self._is_waiting = any(state.slot == FEED for state in self._tasks.running)
+        self._is_waiting = self._is_reading
         if self._is_waiting:
             self._error.set_content("Reading…", f"So far: {what}")
         else:
@@ -267,6 +271,7 @@ class QuestionView(QWidget):
     def _settle(self) -> None:
         self._spinner.stop()
         self._bar.hide()
+        self._is_waiting = False
         self._set_stale(False)
 
     def _set_stale(self, stale: bool) -> None:
@@ -283,7 +288,7 @@ class QuestionView(QWidget):
         self._set_stale(True)
 
     def _on_tasks_changed(self) -> None:
-        if self._is_waiting and self._stack.currentWidget() is self._error:
+        if self._is_waiting and not self._is_reading:
             self._show_refusal()
         if self._bar.isVisible():
             for state in self._tasks.running:

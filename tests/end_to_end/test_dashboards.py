@@ -12,6 +12,7 @@ from runglass.gui.main_window import MainWindow
 from runglass.gui.panes.analysis import AnalysisPane
 from runglass.gui.panes.palette import Palette
 from runglass.gui.settings import Settings
+from runglass.models.session import Session
 from runglass.resources import demo_folder
 
 LONG = 60_000
@@ -129,3 +130,22 @@ def test_that_templates_answer_on_what_others_logged(qtbot, tmp_path, shared_dat
     answered = [one for one in contents if not isinstance(one, AnalysisPane) or one.answer is not None]
     assert len(answered) >= least
     window.close()
+
+
+def test_that_a_tag_that_only_other_runs_have_is_drawn_of_those(window, qtbot):
+    now = window.workspace.now
+    ticked = {tag for key in now.ticked for tag in now.kept.runs[key].curves}
+    tag = next(tag for tag in now.kept.tags() if tag not in ticked)
+    window.show_tag(tag)
+    settled(window, qtbot)
+    pane = window.workspace.session.panes[-1]
+    assert pane.question["tag"] == tag
+    assert window.area.content(pane.key).answer is not None
+
+
+def test_that_what_the_user_has_arranged_while_tables_were_read_stays(window):
+    window.workspace.replace(Session(roots=window.workspace.session.roots))
+    window.workspace.change(run_filter="x")
+    window._offer_questions()
+    assert window.workspace.session.panes == Session().panes
+    assert window.workspace.can_undo

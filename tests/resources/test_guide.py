@@ -105,3 +105,14 @@ def test_that_a_plug_in_that_cannot_be_imported_is_a_problem_and_the_rest_goes_o
     assert "broken on purpose" in found.stderr
     assert "runs" in found.stdout
     assert "Traceback" not in found.stderr
+
+
+def test_that_a_dashboard_that_cannot_be_read_is_said(plugin):
+    (plugin / "example" / "loss-watch.runglass.json").write_text("no session")
+    code = "from runglass.analysis.templates import broken_templates, templates; print(broken_templates(), len(templates()))"
+    environment = {**os.environ, "PYTHONPATH": str(plugin)}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "'loss-watch' could not be read" in told
+    assert told.strip().endswith("5")
