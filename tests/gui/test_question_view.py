@@ -5,7 +5,7 @@ import pytest
 
 from runglass.gui.panes import base
 from runglass.gui.panes.base import QuestionView
-from runglass.gui.tasks import TaskRunner
+from runglass.gui.tasks import FEED, TaskRunner
 from runglass.gui.workspace import Workspace
 from runglass.models.session import Session
 from runglass.models.store import RunStore
@@ -43,6 +43,21 @@ def test_that_a_question_the_user_stopped_says_so_and_can_be_asked_again(view, q
     view._error.button_clicked.emit()
     qtbot.waitUntil(lambda: view.answer is not None)
     assert view.figure_view.isVisible()
+
+
+def test_that_a_stop_while_files_are_read_is_still_said_when_they_are_read(view, qtbot, monkeypatch):
+    gates = {"reading": threading.Event(), "asking": threading.Event()}
+    view._tasks.start(FEED, "Reading", lambda progress: gates["reading"].wait(10), lambda _: None, lambda _: None)
+    view.ask("curve.smooth", {"tag": "no such"})
+    qtbot.waitUntil(lambda: "So far" in view._error.text)
+    monkeypatch.setattr(base, "answered", lambda *given: gates["asking"].wait(10))
+    view.ask("curve.smooth", {"tag": "loss"})
+    view._tasks.cancel("pane:x")
+    assert "stopped" in view._error.text
+    gates["reading"].set()
+    qtbot.waitUntil(lambda: not view._is_reading)
+    assert "stopped" in view._error.text
+    gates["asking"].set()
 
 
 def test_that_a_newer_question_keeps_the_old_figure_dimmed_until_its_answer_is_there(view, qtbot, monkeypatch):
