@@ -2,12 +2,13 @@
 
 Run it alone on a quiet machine::
 
-    python tests/benchmarks [--only ranking window ...] [--json FILE]
+    python tests/benchmarks [--only ranking window ...] [--json FILE] [--against FILE]
 
 A ratio says how many times as much the peer took in the same run, so that more than 1 is saved; below it stand the least and
 the most of the rounds, where rounds took turns. Each file also runs by itself, with the sizes its own ``--help`` names. Peers
 that are packages of their own are installed at the first run into environments beside the benchmarks (the network is needed
-then). A benchmark that cannot run says why, and the exit status is 1. Nothing here fails for being slow.
+then). A benchmark that cannot run says why, and the exit status is 1. With ``--against``, what an earlier run wrote as JSON is
+held against this one, and what changed by more than a third either way is named at the end. Nothing here fails for being slow.
 """
 
 from __future__ import annotations
@@ -73,11 +74,32 @@ def comparisons(name: str) -> list[dict[str, Any]]:
     return of_readers(told) if isinstance(told, dict) else told
 
 
-def line(row: dict[str, Any]) -> str:
+def ratios(told: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+    """Give the ratio of each comparison of a run, by benchmark, what was done, and peer."""
+    return {
+        (name, row["what"], row["peer"]): row["ratio"]
+        for name, rows in told.items()
+        if isinstance(rows, list)
+        for row in rows
+    }
+
+
+def line(row: dict[str, Any], before: float | None) -> str:
     """Write a comparison as a line of the table."""
     ends = "" if row["least"] is None else f"  {row['least']:.2f} to {row['most']:.2f}"
+    was = "" if before is None else f"  was {before:,.2f} x"
     own = f"{row['own']:,.1f} {row['unit']}"
-    return f"{row['what'][:62]:63}{row['peer'][:40]:41}{own:>14}{row['ratio']:11,.2f} x{ends}"
+    return f"{row['what'][:62]:63}{row['peer'][:40]:41}{own:>14}{row['ratio']:11,.2f} x{ends}{was}"
+
+
+def changes(before: dict[tuple[str, str, str], float], after: dict[tuple[str, str, str], float]) -> list[str]:
+    """Name the comparisons whose ratio changed by more than a third, the greatest loss first."""
+    found = sorted((after[key] / before[key], key) for key in after.keys() & before.keys())
+    return [
+        f"{' · '.join(key)}: {before[key]:,.2f} x, now {after[key]:,.2f} x"
+        for change, key in found
+        if not 2 / 3 < change < 3 / 2
+    ]
 
 
 def main() -> int:
@@ -87,7 +109,9 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=list(SMALL), default=list(SMALL))
     parser.add_argument("--json", type=Path, help="where to write all numbers")
+    parser.add_argument("--against", type=Path, help="numbers of an earlier run to compare with")
     options = parser.parse_args()
+    before = ratios(json.loads(options.against.read_text())) if options.against else {}
     print(f"{'what':63}{'peer':41}{'ours':>14}{'peer / ours':>13}  rounds")
     everything: dict[str, Any] = {}
     failed = False
@@ -99,7 +123,12 @@ def main() -> int:
             everything[name] = {"error": str(error)}
             print(f"{name}: could not run: {error}", flush=True)
             continue
-        print(*map(line, everything[name]), sep="\n", flush=True)
+        for row in everything[name]:
+            print(line(row, before.get((name, row["what"], row["peer"]))), flush=True)
+    if options.against:
+        changed = changes(before, ratios(everything))
+        print("\nchanged by more than a third:" if changed else "\nnothing changed by more than a third")
+        print(*changed, sep="\n")
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1) + "\n")
     return int(failed)
