@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import __version__
 from .models.address import is_address
 from .models.errors import AnalysisError, Cancelled, ExportError, ExpressionError, RunglassError, SchemaError
+from .models.kernels import twin_in_use
 
 if TYPE_CHECKING:
     from .analysis.asking import Answer, Opened
@@ -124,7 +125,8 @@ def _window(argv: list[str]) -> int:
     parser.add_argument("--session", type=Path, metavar="FILE", help="session to open")
     parser.add_argument("--layout", type=Path, metavar="FILE", help="session whose panes are applied to the paths")
     parser.add_argument("--no-follow", action="store_true", help="do not look for what is new in growing files")
-    parser.add_argument("--version", action="version", version=f"runglass {__version__}")
+    said = f"runglass {__version__} (kernels: {twin_in_use()})"
+    parser.add_argument("--version", action="version", version=said)
     asked = parser.parse_intermixed_args(argv)
     for file in (asked.session, asked.layout):
         if file is not None and not file.is_file():

@@ -17,6 +17,7 @@ import pytest
 from runglass import __version__
 from runglass.__main__ import COMMON_OPTIONS, main
 from runglass.analysis.registry import catalogue
+from runglass.models.kernels import twin_in_use
 
 HEADLESS = ("inspect", "list", "ask", "export")
 
@@ -64,7 +65,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 def test_that_the_version_is_said(run: Run) -> None:
-    assert run("--version") == (0, f"runglass {__version__}\n", "")
+    assert run("--version") == (0, f"runglass {__version__} (kernels: {twin_in_use()})\n", "")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ from ..event_rows import (
     varints,
     wrong_sums,
 )
+from ..kernels.checksums import are_sound
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
@@ -828,7 +829,9 @@ class _Stretch:
         wide = np.flatnonzero(self._lengths > WIDEST)
         if len(wide):
             is_media, self._step[wide] = media(self._buffer, self._starts[wide], self._lengths[wide])
-            self._is_damaged[wide[is_media]] = ~self._are_sound(wide[is_media])
+            self._is_damaged[wide[is_media]] = ~are_sound(
+                self._buffer, self._starts[wide[is_media]], self._lengths[wide[is_media]]
+            )
             for record in wide[~is_media]:
                 self._decode_one(int(record))
         order = narrow[np.argsort(self._lengths[narrow].astype(np.uint16), kind="stable")]
@@ -866,18 +869,6 @@ class _Stretch:
                 records, words = records[~alike], words[~alike]
         for record in records:
             self._decode_one(int(record))
-
-    def _are_sound(self, records: np.ndarray) -> np.ndarray:
-        """Say which records have the checksum they should."""
-        starts, ends = self._starts[records], self._starts[records] + self._lengths[records]
-        stored = unmasked(unaligned(self._buffer, "<u4")[ends])
-        content = self._buffer.data
-        crcs = [
-            google_crc32c.value(bytes(content[start:end]))
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
-        are_sound: np.ndarray = stored == np.array(crcs, np.uint32)
-        return are_sound
 
     def _plain_layout(self, record: int, length: int) -> _Layout | None:
         """Give the layout of a record if others can be decoded by it."""

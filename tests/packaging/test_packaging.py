@@ -19,6 +19,9 @@ from runglass.gui import system_libraries
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HOUSE = ("resources", "models", "analysis", "gui")
+SOURCES = {source for module in PROJECT["tool"]["setuptools"]["ext-modules"] for source in module["sources"]}
+KERNELS = "runglass/models/kernels/_compiled"
+"""How the name of the compiled kernels begins in a wheel; without a compiler they are not there."""
 
 
 def test_that_the_packages_listed_are_the_folders_that_hold_modules() -> None:
@@ -97,13 +100,13 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built_wheel(source, tmp_path_factory.mktemp("wheel"))
 
 
-def built_wheel(source: Path, folder: Path) -> Path:
-    run_build([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)])
+def built_wheel(source: Path, folder: Path, **variables: str) -> Path:
+    run_build([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)], **variables)
     return next(folder.glob("runglass-*.whl"))
 
 
-def run_build(command: list[str]) -> None:
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+def run_build(command: list[str], **variables: str) -> None:
+    built = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
 
 
@@ -155,15 +158,18 @@ def test_that_the_wheel_holds_every_file_of_the_packages_and_no_others(wheel: Pa
         held = set(archive.namelist())
     expected = {f"runglass/{name}" for name in shipped(source)}
     assert expected - held == set()
-    assert {name for name in held - expected if ".dist-info/" not in name} == set()
+    others = {name for name in held - expected if ".dist-info/" not in name}
+    assert {name for name in others if not name.startswith(KERNELS)} == set()
+    assert not any(name.endswith(".c") for name in others)
 
 
 def test_that_the_sdist_holds_every_file_of_the_packages_and_no_tests(sdist: Path, source: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    assert shipped(source) - held == set()
+    expected = shipped(source) | SOURCES
+    assert expected - held == set()
     assert {"pyproject.toml", "README.md", "LICENSE"} <= held
-    others = {name for name in held - shipped(source) if not name.startswith("runglass.egg-info/")}
+    others = {name for name in held - expected if not name.startswith("runglass.egg-info/")}
     assert others <= {"pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "PKG-INFO", "setup.cfg"}
 
 
@@ -181,6 +187,24 @@ def test_that_the_sdist_builds_the_same_wheel(sdist: Path, wheel: Path, tmp_path
             return {one.filename: one.CRC for one in archive.infolist()}
 
     assert contents(built_wheel(sdist, tmp_path)) == contents(wheel)
+
+
+def test_that_a_wheel_made_without_a_compiler_holds_all_but_the_compiled_kernels(
+    sdist: Path, wheel: Path, tmp_path: Path
+) -> None:
+    def names(path: Path) -> set[str]:
+        with zipfile.ZipFile(path) as archive:
+            return {name for name in archive.namelist() if not name.startswith(KERNELS)}
+
+    plain = built_wheel(sdist, tmp_path, CC="false")
+    with zipfile.ZipFile(plain) as archive:
+        assert not any(name.startswith(KERNELS) for name in archive.namelist())
+    assert names(plain) == names(wheel)
+
+
+def test_that_one_wheel_serves_every_python_from_the_oldest_on(wheel: Path) -> None:
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=").replace(".", "")
+    assert wheel.name.split("-")[2:4] == [f"cp{oldest}", "abi3"]
 
 
 def test_that_the_installed_app_says_its_version_in_an_empty_folder(python: Path, clean: dict[str, object]) -> None:
