@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
+
+from .growing_array import grown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["finished", "running", "failed", "diverged", "unknown"]
 
@@ -208,37 +212,6 @@ class Curve:
         return int(len(self.value) - np.count_nonzero(np.isfinite(self.value)))
 
 
-def _grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Append `new` to `old` in amortised constant time a point.
-
-    The result is a view on a buffer with room to spare. Where `old` already is the whole used part of such a buffer, the
-    new points are written behind it: older views never see them, so that a curve someone still holds does not change.
-    """
-    total = len(old) + len(new)
-    dtype = np.result_type(old.dtype, new.dtype)
-    base = old.base if isinstance(old, _Prefix) else None
-    if isinstance(base, _Buffer) and base.used == len(old) and base.dtype == dtype and total <= len(base):
-        buffer = base
-    else:
-        buffer = np.empty(total + total // 2 + 64, dtype).view(_Buffer)
-        buffer[: len(old)] = old
-    buffer[len(old) : total] = new
-    buffer.used = total
-    grown = _Prefix(total, dtype, buffer)
-    grown.flags.writeable = False
-    return grown
-
-
-class _Buffer(np.ndarray):
-    """Room for a growing array, which knows how much of it is used."""
-
-    used: int = 0
-
-
-class _Prefix(np.ndarray):
-    """The used part of a `_Buffer`; constructed on it directly, so that its base stays the buffer."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """One training run.
@@ -312,7 +285,7 @@ def _extend(curves: dict[str, Curve], piece: CurvePiece) -> None:
             if old.wall_time is None or piece.wall_time is None:
                 wall_time = None
             else:
-                wall_time = _grown(old.wall_time, piece.wall_time)
-            shared[same] = (_grown(old.step, piece.step), wall_time)
+                wall_time = grown(old.wall_time, piece.wall_time)
+            shared[same] = (grown(old.step, piece.step), wall_time)
         step, wall_time = shared[same]
-        curves[tag] = Curve(step, _grown(old.value, values), wall_time)
+        curves[tag] = Curve(step, grown(old.value, values), wall_time)

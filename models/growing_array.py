@@ -1,0 +1,143 @@
+"""Arrays that grow while older, shorter ones are still in use, and what is worked out on them going on where it stopped.
+
+A longer array is written behind the shorter one in the same memory, which has room to spare. All arrays that came of one
+another so are of one *lineage*: of any two, the shorter is the beginning of the longer one. What is a fold over an array (its
+extremes, a moving average) can therefore be remembered by lineage, and the longer array costs only what is new of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+S = TypeVar("S")
+
+
+class Lineage:
+    """What arrays have in common of which each is the beginning of the next."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Buffer(np.ndarray):
+    """Room for a growing array, which knows how much of it is used, and by whom."""
+
+    used: int = 0
+    lineage: Lineage
+
+
+class _Prefix(np.ndarray):
+    """The used part of a `_Buffer`; constructed on it directly, so that its base stays the buffer."""
+
+
+def lineage(array: np.ndarray) -> Lineage | None:
+    """Give the lineage of an array; None of one that never grew, and of parts and copies."""
+    # The base of a part of such an array is that array, not its buffer.
+    base = array.base
+    return base.lineage if type(base) is _Buffer else None
+
+
+def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Append `new` to `old`, shapes (n,) and (m,), in amortised constant time a point.
+
+    The result is a view on a buffer with room to spare. Where `old` already is the whole used part of such a buffer, the
+    new points are written behind it: older views never see them, so that an array someone still holds does not change.
+    """
+    total = len(old) + len(new)
+    dtype = np.result_type(old.dtype, new.dtype)
+    base = old.base if isinstance(old, _Prefix) else None
+    goes_on = isinstance(base, _Buffer) and base.used == len(old) and base.dtype == dtype
+    if goes_on and isinstance(base, _Buffer) and total <= len(base):
+        buffer = base
+    else:
+        buffer = np.empty(total + total // 2 + 64, dtype).view(_Buffer)
+        buffer.lineage = base.lineage if goes_on and isinstance(base, _Buffer) else Lineage()
+        buffer[: len(old)] = old
+    buffer[len(old) : total] = new
+    buffer.used = total
+    made = _Prefix(total, dtype, buffer)
+    made.flags.writeable = False
+    return made
+
+
+class Growing(Generic[S]):
+    """A function of arrays that goes on where it stopped when an array has grown.
+
+    Parameters
+    ----------
+    extend : callable
+        ``extend(state, array, start, *key)`` gives the state of `array` from that of its first `start` values; the state
+        is None where `start` is 0. A state is a value: it is never changed, as older arrays may be asked about again.
+    """
+
+    def __init__(self, extend: Callable[..., S]) -> None:
+        self._extend = extend
+        self._known: WeakKeyDictionary[Lineage, dict[Hashable, tuple[int, Any]]] = WeakKeyDictionary()
+        self.__doc__ = extend.__doc__
+
+    def __call__(self, array: np.ndarray, *key: Hashable) -> S:
+        """Give the state of an array; what is remembered of its lineage is not computed again."""
+        line = lineage(array)
+        if line is None:
+            return self._extend(None, array, 0, *key)
+        known = self._known.get(line)
+        if known is None:
+            known = self._known[line] = {}
+        start, state = known.get(key, (0, None))
+        if start == len(array) and start:
+            found: S = state
+            return found
+        if start > len(array):  # an older array is asked about again
+            return self._extend(None, array, 0, *key)
+        made = self._extend(state, array, start, *key)
+        known[key] = (len(array), made)
+        return made
+
+
+@Growing
+def as_floats(state: np.ndarray | None, array: np.ndarray, start: int) -> np.ndarray:
+    """Give an array as float64; one that has this type is given itself."""
+    if array.dtype == np.float64:
+        return array
+    if state is None:
+        return grown(np.empty(0), array) if lineage(array) is not None else array.astype(np.float64)
+    return grown(state, array[start:])
+
+
+@Growing
+def finite_values(state: int | None, array: np.ndarray, start: int) -> int:
+    """Give how many values of an array are finite."""
+    return (state or 0) + int(np.count_nonzero(np.isfinite(array[start:])))
+
+
+@Growing
+def extremes(state: tuple[float, float] | None, array: np.ndarray, start: int) -> tuple[float, float]:
+    """Give the smallest and the largest finite value of an array; infinite the wrong way round where none is finite."""
+    low, high = state if state is not None else (np.inf, -np.inf)
+    new = array[start:]
+    if not np.isfinite(new).all():
+        new = new[np.isfinite(new)]
+    if len(new):
+        low, high = min(low, float(new.min())), max(high, float(new.max()))
+    return low, high
+
+
+@Growing
+def falls(state: tuple[int, ...] | None, array: np.ndarray, start: int) -> tuple[int, ...]:
+    """Give the indices of values that are smaller than the one before."""
+    before = max(start - 1, 0)
+    new = array[before:]
+    found = np.flatnonzero(new[1:] < new[:-1])
+    return (state or ()) + tuple((found + before + 1).tolist()) if len(found) else (state or ())
+
+
+@Growing
+def rises(state: bool | None, array: np.ndarray, start: int) -> bool:
+    """Whether an array never falls and has no NaN."""
+    if state is False:
+        return False
+    new = array[max(start - 1, 0) :]
+    return bool((new[1:] >= new[:-1]).all()) and not (len(array) == 1 and bool(np.isnan(array[0])))
