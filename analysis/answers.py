@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
+from ..models.deferred import deferred
 from ..models.errors import AnalysisError
 from ..models.selection import All, AnyOf, Clause, is_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 Unanswered = Literal["wrong", "dropped", "guess"]
 

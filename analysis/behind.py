@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from ..models.deferred import deferred
 from ..models.errors import AnalysisError
 from ..models.schema import PREDICTIONS, RUNS, SCHEMAS
 from ..models.selection import EVERYTHING, Clause
 from ..models.store import RunStore
 from .answers import rightness, unanswered
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _LOOKED_AT = ("predictions", "comparisons", "scores", "runs")
 _NAMED = ("model", "version", "task", "metric", "split", "judge")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .column_map import table_of
 from .recognition import columns_by_alias
 from .schema import COMPARISONS, PREDICTIONS, RUNS, SCALARS, SCORES, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     RUNS.name: {

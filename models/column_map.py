@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from . import expression
 from .schema import SCHEMAS, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from .deferred import deferred
 from .errors import ExpressionError
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,

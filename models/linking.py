@@ -7,15 +7,18 @@ items, ...) is what marks are compared with. A mark whose origin the highlight s
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from .errors import ExpressionError
 from .figure import Clauses, Keys, Origin
 from .schema import SCHEMAS
 from .selection import EVERYTHING, Clause, IsIn
 from .store import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LOOKED_AT = ("runs", "predictions", "scores", "comparisons")
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from .deferred import deferred
 from .run_names import telling_names
 from .session import Grouping
 from .stated_facts import canonical_column
 from .store import RunStore
 from .table_look import cell_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 FAMILIES: dict[str, re.Pattern[str]] = {
     "seed": re.compile(r"seed", re.IGNORECASE),

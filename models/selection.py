@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from . import expression
 from .errors import SessionError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Value = str | float | int | bool | None
 

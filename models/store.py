@@ -15,12 +15,12 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .column_map import ColumnMap, table_of
+from .deferred import deferred
 from .errors import ExpressionError, SchemaError, TooLarge
 from .natural_order import natural_order
 from .schema import RUNS, SCALARS, SCHEMAS, Schema
@@ -38,6 +38,11 @@ from .tables import (
     SourceRead,
     TableRows,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from re import _constants, _parser  # type: ignore[attr-defined]
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-
+from .deferred import deferred
 from .errors import ExpressionError, ReadError
 from .logged_columns import as_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 LONGEST_LINE = 1000
 """Characters of a line beyond which it is not looked at: searching may take a power of the length."""

@@ -7,15 +7,20 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from ...models.deferred import deferred
 from ...models.errors import ExportError
 from ...models.figure import Band, Bars, Cells, EdgeMarks, FigureSpec, Line, Mark, Panel, Points, Rule, Text
 from ...models.result import Result, significant
 from .atomic import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 DRAWN_COLUMNS = (
     "panel", "mark", "key", "label", "x", "y", "low", "high", "base", "width", "size", "value", "x_name", "y_name", "text",

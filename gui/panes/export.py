@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from PySide6.QtCore import QSize, QSizeF, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
@@ -28,6 +28,9 @@ from ...models.progress import CancellableProgress
 from ...models.selection import is_in
 from ..tasks import TaskRunner
 from .base import Answer, muted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FORMATS = ("pdf", "svg", "png", "eps")
 _PREVIEW_DPI = 144

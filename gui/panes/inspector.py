@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QLineEdit, QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from ...analysis import registry
+from ...models.deferred import deferred
 from ...models.errors import RunglassError
 from ...models.question import Option, choices_in
 from ...models.result import Estimate, significant
@@ -21,6 +21,11 @@ from ..widgets.option_form import OptionForm
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
 from .base import Answer, muted
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _CARD_ANALYSES = ("curve.smooth", "curve.seed-band")
 """Where the options of the curve cards are declared: without and with groups."""

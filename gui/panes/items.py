@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
@@ -38,6 +38,9 @@ from ..widgets.empty_state import EmptyState
 from ..widgets.frame_table import FrameTable
 from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ROWS, _ORDER, _EXPORT = "items", "items-order", "items-export"
 _PAUSE_MS = 40

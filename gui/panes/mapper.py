@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import glob
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import (
@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 from ...models import expression
 from ...models.column_guess import guessed_columns, guessed_table
 from ...models.column_map import ColumnMap
+from ...models.deferred import deferred
 from ...models.errors import ExpressionError, RunglassError
 from ...models.schema import RUNS, SCHEMAS, Schema
 from ...models.tables import TableRows
@@ -38,6 +39,11 @@ from ..widgets.frame_table import FrameTable
 from ..widgets.literal_tip import literal_tip
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 PREVIEWED = 20
 _CHECKED = 2_000

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QStackedLayout, QVBoxLayout, QWidget
 
+from ...models.deferred import deferred
 from ...models.store import RunStore
 from ...models.table_look import found_rows
 from ..theme import appearance
@@ -17,6 +19,11 @@ from ..widgets.frame_table import FrameTable
 from ..widgets.literal_tip import literal_tip
 from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _REFRESH_MS = 150
 _MOST_WRAPPED = 400

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
@@ -31,6 +31,7 @@ from PySide6.QtWidgets import (
 )
 
 from ...analysis.health import HealthMark
+from ...models.deferred import deferred
 from ...models.figure import Keys
 from ...models.linking import Emphasis
 from ...models.reductions import AUTOMATIC, NO_COLUMNS, How, RunColumn, higher_is_better, reduced, run_column
@@ -57,6 +58,11 @@ from ..widgets.empty_state import EmptyState
 from ..widgets.frame_table import FrameTable
 from ..widgets.regex_edit import RegexEdit
 from ..workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _REFRESH_MS = 80
 _FEW_ROWS = 40

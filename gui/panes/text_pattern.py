@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QFontDatabase, QTextCursor, QTextFormat
 from PySide6.QtWidgets import (
@@ -35,6 +35,9 @@ from ..widgets.frame_table import FrameTable
 from ..widgets.literal_tip import literal_tip
 from ..widgets.style_property import set_property
 from ..workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLE = r"step (?P<step>\d+).*?loss (?P<loss>\S+)"
 _SUFFIXES = (".log", ".txt", ".out")
