@@ -75,6 +75,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; give its exit status."""
+    # Panes compute in threads of their own, on small matrices: threads of the matrix library would spin waiting for one
+    # another. numpy reads this when it is imported, which is later.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     # A log of its own would repeat, with tracebacks, what is said in sentences.
     for name in ("runglass", "matplotlib", "fontTools"):
         logging.getLogger(name).addHandler(logging.NullHandler())
