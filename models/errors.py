@@ -11,6 +11,7 @@
     │   ├── TooLarge
     │   └── FitFailed
     ├── SessionError       a session file could not be understood
+    │   └── NewerSession
     └── ExportError        a figure or table could not be written
 
 Each carries the fields a dialog needs, and a sentence a researcher can act on. `Cancelled` stands outside the tree:
@@ -35,6 +36,16 @@ class RunglassError(Exception):
         self.what = what
         self.remedy = remedy
         super().__init__(f"{what} {remedy}".strip())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An error that a worker process raises goes to the one that asked; constructors with keywords alone would not.
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[RunglassError], args: tuple[object, ...]) -> RunglassError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class ReadError(RunglassError):
@@ -142,6 +153,24 @@ class FitFailed(AnalysisError):
 
 class SessionError(RunglassError):
     """A session file could not be understood."""
+
+
+class NewerSession(SessionError):
+    """A session file of a format that this Runglass does not know yet.
+
+    Parameters
+    ----------
+    version, known : int
+        Format of the file, and the newest that is known.
+    """
+
+    def __init__(self, version: int, known: int) -> None:
+        self.version = version
+        self.known = known
+        super().__init__(
+            f"The session was written by a newer Runglass (format {version}; this one reads formats up to {known}).",
+            remedy="Update Runglass.",
+        )
 
 
 class ExportError(RunglassError):

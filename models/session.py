@@ -22,10 +22,9 @@ from .column_map import ColumnMap
 from .errors import ExpressionError, SessionError
 from .schema import SCHEMAS
 from .selection import EVERYTHING, Clause
+from .session_formats import VERSION, in_todays_format
 from .store import RunStore
 from .text_pattern import TextPattern
-
-VERSION = 1
 
 Smoother = Literal["ema", "half-life", "mean", "gaussian", "median", "isotonic", "none"]
 XAxis = str
@@ -280,20 +279,18 @@ def to_json(session: Session, folder: Path) -> dict[str, Any]:
 
 
 def from_json(data: Any, folder: Path) -> Session:
-    """Read what `to_json` wrote; what is missing keeps its default, what is unknown is passed over.
+    """Read what `to_json` wrote, now or in an older format.
+
+    What is missing keeps its default, what is unknown is passed over.
 
     Raises
     ------
+    NewerSession
+        When a newer Runglass wrote it.
     SessionError
-        When `data` is no session, comes from a newer version, or a field holds the wrong kind of value.
+        When `data` is no session, or a field holds the wrong kind of value.
     """
-    if not isinstance(data, dict) or "runglass_session" not in data:
-        raise SessionError("This is not a Runglass session file.", remedy="Open it as a folder of runs instead?")
-    version = data["runglass_session"]
-    if not isinstance(version, int) or version > VERSION:
-        raise SessionError(
-            f"The session was written by a newer Runglass (format {version}).", remedy="Update Runglass."
-        )
+    data = in_todays_format(data)
     values: dict[str, Any] = {}
     names = {f.name for f in dataclasses.fields(Session)}
     for name, value in data.items():

@@ -124,7 +124,7 @@ def test_that_ticks_survive_runs_that_are_not_there():
         {"highlight": {"holds": "loss <"}},
         {"maps": [{"names": [], "derived": [["a", "b +"]], "pattern": "*", "table": ""}]},
         {"maps": [{"names": [], "derived": [], "pattern": "*", "table": "nonsense"}]},
-        {"panes": [{"key": "a", "kind": "table"}]},
+        {"panes": [{"key": "a", "kind": "chart"}]},
         {"filter": json.loads('{"not":' * 300 + '{"everything": true}' + "}" * 300)},
     ],
 )
