@@ -67,7 +67,8 @@ class ProblemsPane(QWidget):
     def __init__(self, workspace: Workspace, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._workspace = workspace
-        self._rows, self._mappable = problem_rows(RunStore())
+        self._rows: pd.DataFrame | None = None
+        self._mappable: list[bool] = []
         self._shown_of: tuple[object, ...] = ()
         self._count = 0
         self._summary = ElidedLabel("", self, mode=Qt.TextElideMode.ElideRight)
@@ -123,20 +124,25 @@ class ProblemsPane(QWidget):
         if shown_of == self._shown_of:
             return
         self._shown_of = shown_of
-        self._rows, self._mappable = problem_rows(store)
-        self._show()
-        if len(self._rows) != self._count:
-            self._count = len(self._rows)
-            self.counted.emit(self._count)
+        if store.untyped or store.table_problems or store.problems:
+            self._show(*problem_rows(store))
+        else:
+            self._rows, self._mappable = None, []
+            self._stack.setCurrentWidget(self._empty)
+        count = len(self._mappable)
+        if count != self._count:
+            self._count = count
+            self.counted.emit(count)
 
-    def _show(self) -> None:
-        sources = self._rows["source"].nunique()
-        plural = "" if len(self._rows) == 1 else "s"
-        self._summary.setText(f"{len(self._rows):,} problem{plural} in {sources:,} source{'' if sources == 1 else 's'}")
-        self._map.setVisible(any(self._mappable))
-        self.table.set_frame(self._rows, order=self._order())
+    def _show(self, rows: pd.DataFrame, mappable: list[bool]) -> None:
+        self._rows, self._mappable = rows, mappable
+        sources = rows["source"].nunique()
+        plural = "" if len(rows) == 1 else "s"
+        self._summary.setText(f"{len(rows):,} problem{plural} in {sources:,} source{'' if sources == 1 else 's'}")
+        self._map.setVisible(any(mappable))
+        self.table.set_frame(rows, order=self._order())
         self._wrap()
-        self._stack.setCurrentWidget(self._full if len(self._rows) else self._empty)
+        self._stack.setCurrentWidget(self._full)
         self._on_table_picked()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -146,7 +152,7 @@ class ProblemsPane(QWidget):
 
     def _order(self) -> np.ndarray | None:
         pattern = self._find.pattern
-        return np.flatnonzero(found_rows(self._rows, pattern)) if pattern else None
+        return np.flatnonzero(found_rows(self._rows, pattern)) if pattern and self._rows is not None else None
 
     def _wrap_soon(self) -> None:
         # Columns get their widths first.
@@ -168,8 +174,10 @@ class ProblemsPane(QWidget):
 
     def _mapped_source(self) -> str:
         """Give the source whose columns the button maps: that of the selected row, else the first that can be mapped."""
+        if self._rows is None:
+            return ""
         chosen = [int(place) for place in self.table.selected_positions]
-        can = [place for place in (chosen or range(len(self._rows))) if self._mappable[place]]
+        can = [place for place in (chosen or range(len(self._mappable))) if self._mappable[place]]
         return str(self._rows["source"].iloc[can[0]]) if can else ""
 
     def _on_table_picked(self) -> None:
@@ -182,7 +190,7 @@ class ProblemsPane(QWidget):
             self.map_wanted.emit(source)
 
     def _on_table_activated_row(self, position: int) -> None:
-        if self._mappable[position]:
+        if self._rows is not None and self._mappable[position]:
             self.map_wanted.emit(str(self._rows["source"].iloc[position]))
 
     def _on_find_pattern_changed(self) -> None:

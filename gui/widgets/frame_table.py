@@ -52,7 +52,8 @@ class FrameModel(QAbstractTableModel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._frame = pd.DataFrame()
+        self._frame: pd.DataFrame | None = None
+        self._length = 0
         self._titles: list[str] = []
         self._helps: list[str] = []
         self._numeric: list[bool] = []
@@ -65,13 +66,13 @@ class FrameModel(QAbstractTableModel):
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The rows in their own order."""
-        return self._frame
+        """The rows in their own order; none before a table was given."""
+        return pd.DataFrame() if self._frame is None else self._frame
 
     @property
     def shown(self) -> pd.DataFrame:
         """The rows in the order they are shown in, without those left out."""
-        return self._frame if self._order is None else self._frame.iloc[self._order]
+        return self.frame if self._order is None else self.frame.iloc[self._order]
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class FrameModel(QAbstractTableModel):
             Positions of the rows that are shown, in that order.
         """
         self.beginResetModel()
-        self._frame = frame
+        self._frame, self._length = frame, len(frame)
         names = [str(name) for name in frame.columns]
         self._titles = [(titles or {}).get(name, name) for name in names]
         self._helps = [(helps or {}).get(name, "") for name in names]
@@ -134,7 +135,7 @@ class FrameModel(QAbstractTableModel):
         """Rows shown."""
         if parent.isValid():
             return 0
-        return len(self._frame) if self._order is None else len(self._order)
+        return self._length if self._order is None else len(self._order)
 
     def columnCount(self, parent: _AnyIndex = _NOWHERE) -> int:
         """Columns of the frame."""
