@@ -15,6 +15,7 @@ import numpy as np
 
 from ..models.errors import AnalysisError
 from ..models.figure import Axis, Scale
+from ..models.growing_array import as_floats, falls, finite_values, shifted
 from ..models.store import RunStore
 from ..models.tables import Curve, Run
 from ..models.tag_order import by_usefulness
@@ -93,16 +94,16 @@ def interpolated(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _along(run: Run, curve: Curve, x: str, facts: Mapping[str, float]) -> np.ndarray:
     """Give the x of every point of a curve; NaN where it is not known."""
     if x == "step":
-        return np.asarray(curve.step, float)
+        return as_floats(curve.step)
     if x in TIMES:
         if curve.wall_time is None:
             return np.full(len(curve), np.nan)
-        times = np.asarray(curve.wall_time, float)
-        return times - facts.get("started", float(times[0])) if x == "relative" else times
+        times = as_floats(curve.wall_time)
+        return shifted(times, facts.get("started", float(times[0]))) if x == "relative" else times
     other = run.curves.get(x)
     if other is not None:
         if other.step is curve.step:
-            return np.asarray(other.value, float)
+            return as_floats(other.value)
         kept = np.isfinite(other.value)
         steps, values = _increasing(np.asarray(other.step, float)[kept], np.asarray(other.value, float)[kept])
         return interpolated(np.asarray(curve.step, float), steps, values)
@@ -139,15 +140,16 @@ def aligned(store: RunStore, tag: str, x: str = "step", runs: Iterable[str] = ()
     curves = []
     for run, curve in found:
         along = _along(run, curve, x, facts.get(run.key, {}))
+        if len(along) and finite_values(along) == len(along):
+            starts = np.array((0, *falls(curve.step)), np.intp)
+            curves.append(Aligned(run, along, as_floats(curve.value), starts, 0))
+            continue
         kept = np.isfinite(along)
         starts = np.concatenate([[0], 1 + np.flatnonzero(np.diff(np.asarray(curve.step)[kept]) < 0)])
         lost = int(len(kept) - np.count_nonzero(kept))
         y = np.asarray(curve.value, float)
         if lost < len(kept):
-            if lost:
-                curves.append(Aligned(run, along[kept], y[kept], starts, lost, np.flatnonzero(kept)))
-            else:
-                curves.append(Aligned(run, along, y, starts, 0))
+            curves.append(Aligned(run, along[kept], y[kept], starts, lost, np.flatnonzero(kept)))
         else:
             curves.append(Aligned(run, along[:0], y[:0], starts[:0], lost))
     if not any(len(curve.x) for curve in curves):

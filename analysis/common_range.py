@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..models.growing_array import extremes
 from ..models.result import significant
 
 _MANY = 8
@@ -67,12 +68,15 @@ def common_range(curves: Sequence[np.ndarray], *, also: Sequence[float] = (), lo
     log : bool
         Whether the axis is logarithmic.
     """
-    finite = [np.asarray(curve, float)[np.isfinite(curve)] for curve in curves]
-    finite = [curve for curve in finite if len(curve)]
-    if log or len(finite) < _MANY:
+    return range_of_ends([extremes(np.asanyarray(curve)) for curve in curves], also=also, log=log)
+
+
+def range_of_ends(ends: Sequence[tuple[float, float]], *, also: Sequence[float] = (), log: bool = False) -> CommonRange:
+    """Give what `common_range` gives, from the smallest and the largest value of each curve (not finite: passed over)."""
+    known = np.array([pair for pair in ends if np.isfinite(pair[0])])
+    if log or len(known) < _MANY:
         return CommonRange()
-    lows = np.array([curve.min() for curve in finite])
-    highs = np.array([curve.max() for curve in finite])
+    lows, highs = known.T
     core_low = float(np.quantile(lows, _EXCEPTIONS, method="lower"))
     core_high = float(np.quantile(highs, 1 - _EXCEPTIONS, method="higher"))
     core = core_high - core_low

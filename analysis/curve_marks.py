@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..models.figure import Dash, Keys, Line
+from ..models.growing_array import extremes, finite_values
 from .alignment import Aligned
 
 QUIET = 0.3
@@ -25,6 +26,8 @@ def best_coloured(names: Sequence[str]) -> frozenset[str]:
 
 def drawable(values: np.ndarray, *, log: bool) -> np.ndarray:
     """Give values with NaN where an axis cannot show them."""
+    if values.dtype == np.float64 and finite_values(values) == len(values) and (not log or extremes(values)[0] > 0):
+        return values  # as it is, so that a longer one is known to go on from it
     return np.where(np.isfinite(values) & ((values > 0) | (not log)), values, np.nan)
 
 

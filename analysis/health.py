@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..models.growing_array import Lineage, falls, lineage
 from ..models.result import significant
 from ..models.tables import Curve, Run
 
@@ -72,6 +73,15 @@ class HealthMark:
     index: int
     size: float = 0.0
 
+
+_WORTH_A_LOOK = 0.1
+"""Share by which a curve has grown when what happened to it is looked for anew by who only draws it."""
+
+_FEW_POINTS = 50
+"""Points by which it may have grown in any case."""
+
+_JUDGED: WeakKeyDictionary[Lineage, tuple[str, int, tuple[HealthMark, ...]]] = WeakKeyDictionary()
+"""What was found last on a curve that grows: the tag, of how many points, and what."""
 
 _REMEMBERED: WeakKeyDictionary[Curve, tuple[str, tuple[HealthMark, ...]]] = WeakKeyDictionary()
 """What was found on a curve under a tag: curves never change, and a window asks for them at every gesture."""
@@ -286,7 +296,23 @@ def marks_of(run: Run, tag: str = "") -> tuple[HealthMark, ...]:
     remembered = _REMEMBERED.get(curve)
     if remembered is None or remembered[0] != tag:
         remembered = _REMEMBERED[curve] = (tag, _judged(curve, tag, falls=should_fall(run, tag)))
+        if (line := lineage(curve.value)) is not None:
+            _JUDGED[line] = (tag, len(curve), remembered[1])
     return remembered[1]
+
+
+def known_marks_of(run: Run, tag: str) -> tuple[HealthMark, ...]:
+    """Give what `marks_of` gave when the run was shorter, if it has grown by little since; else look anew.
+
+    Curves that are followed are drawn several times a second, and judged less often: a look costs more than all the rest.
+    """
+    curve = run.curves.get(tag)
+    line = lineage(curve.value) if curve is not None else None
+    if curve is not None and line is not None and curve not in _REMEMBERED:
+        of, points, marks = _JUDGED.get(line, ("", 0, ()))
+        if of == tag and 0 <= len(curve) - points <= max(_FEW_POINTS, _WORTH_A_LOOK * points):
+            return marks
+    return marks_of(run, tag)
 
 
 def _judged(curve: Curve, tag: str, *, falls: bool) -> tuple[HealthMark, ...]:
@@ -319,7 +345,7 @@ def _judged(curve: Curve, tag: str, *, falls: bool) -> tuple[HealthMark, ...]:
 
 def restarts(curve: Curve, tag: str) -> list[HealthMark]:
     """Give where a curve goes back to an earlier step."""
-    back = np.flatnonzero(np.diff(curve.step) < 0)
+    back = [place - 1 for place in falls(curve.step)]
     return [
         HealthMark(
             "restart",
@@ -329,7 +355,7 @@ def restarts(curve: Curve, tag: str) -> list[HealthMark]:
             f"Resumed: {tag} goes back from step {curve.step[place]:,.6g} to {curve.step[place + 1]:,.6g}.",
             place + 1,
         )
-        for place in back.tolist()
+        for place in back
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..models.figure import EdgeMarks, Keys, Line, Mark, Points, Symbol
 from ..models.result import counted
 from .alignment import Aligned
-from .health import GRADIENT, HealthMark, is_loss, marks_of, restarts
+from .health import GRADIENT, HealthMark, is_loss, known_marks_of, restarts
 
 _MOST = 5
 """Marks of one kind on one curve."""
@@ -25,7 +25,7 @@ def events_on(curve: Aligned, tag: str) -> tuple[HealthMark, ...]:
     are those of any tag.
     """
     if is_loss(tag) or GRADIENT.search(tag):
-        found: Sequence[HealthMark] = [mark for mark in marks_of(curve.run, tag) if mark.kind in _SYMBOLS]
+        found: Sequence[HealthMark] = [mark for mark in known_marks_of(curve.run, tag) if mark.kind in _SYMBOLS]
     else:
         found = restarts(curve.run.curves[tag], tag)
     placed = [replace(mark, index=curve.place_of(mark.index)) for mark in found]

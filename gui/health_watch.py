@@ -1,7 +1,8 @@
 """What happened to the runs that are open: looked for by itself, off the main thread, kept in one place for who shows it.
 
-A run is judged once, and again when its curves have changed. The work comes in short portions with a rest of the same
-length between them, so that figures that are waited for get their turn.
+A run is judged once, and again when its curves have changed, those judged longest ago first. The work comes in short portions
+with rests between them: of the same length, so that figures that are waited for get their turn, and much longer ones while
+runs only grow.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from .workspace import Workspace
 _SLOT = "health"
 _PORTION_SECONDS = 0.1
 """Short enough for the status bar not to mention it."""
+
+_SHORT_PORTION_SECONDS = 0.01
+"""While runs only grow: a frame must not wait for it."""
+
+_REST_WHILE_GROWING = 24.0
+"""Seconds of rest for one of work while runs only grow: they may do so for days."""
 
 _WAKE_MS = 30
 _MOST_SENTENCES = 3
@@ -81,19 +88,13 @@ class HealthWatch(QObject):
             self._timer.start(max(_WAKE_MS, int(1000 * seconds)))
 
     def _due(self) -> list[Run]:
-        """Give the runs whose curves nobody has judged; those that only grew come last."""
+        """Give the runs whose curves nobody has judged; those that only grew come last, by when they were judged."""
         runs = self._workspace.now.all.runs
         for key in self._known.keys() - runs.keys():
             del self._known[key]
-        new, grown = [], []
-        for key, run in runs.items():
-            known = self._known.get(key)
-            if known is None:
-                if run.curves:  # often a run is known before its curves are
-                    new.append(run)
-            elif known[0] is not run.curves:
-                grown.append(run)
-        return new + grown
+        # Often a run is known before its curves are.
+        new = [run for key, run in runs.items() if key not in self._known and run.curves]
+        return new + [runs[key] for key, (curves, _) in self._known.items() if curves is not runs[key].curves]
 
     def _on_timer_timeout(self) -> None:
         if any(state.slot == _SLOT for state in self._tasks.running):
@@ -102,27 +103,31 @@ class HealthWatch(QObject):
         if not due:
             return
 
-        def work(progress: CancellableProgress) -> tuple[Judged, float]:
+        only_grew = all(run.key in self._known for run in due)
+        portion = _SHORT_PORTION_SECONDS if only_grew else _PORTION_SECONDS
+
+        def work(progress: CancellableProgress) -> tuple[Judged, float, bool]:
             started = time.monotonic()
             judged: Judged = []
             for run in due:
                 judged.append((run.key, run.curves, marks_of(run)))
                 progress(len(judged), len(due))
-                if time.monotonic() - started > _PORTION_SECONDS:
+                if time.monotonic() - started > portion:
                     break
-            return judged, time.monotonic() - started
+            return judged, time.monotonic() - started, only_grew
 
         self._tasks.start(_SLOT, "Looking for spikes and restarts", work, self._on_task_done, self._on_task_failed)
 
-    def _on_task_done(self, answer: tuple[Judged, float]) -> None:
-        judged, seconds = answer
+    def _on_task_done(self, answer: tuple[Judged, float, bool]) -> None:
+        judged, seconds, grew = answer
         differs = False
         for key, curves, marks in judged:
             differs = differs or marks != self.marks(key)
+            self._known.pop(key, None)  # the last judged is the last in order
             self._known[key] = (curves, marks)
         if differs:
             self.changed.emit()
-        self._wake(seconds)
+        self._wake(seconds * (_REST_WHILE_GROWING if grew else 1.0))
 
     def _on_task_failed(self, error: Exception) -> None:
         raise error

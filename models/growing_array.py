@@ -100,11 +100,26 @@ class Growing(Generic[S]):
 @Growing
 def as_floats(state: np.ndarray | None, array: np.ndarray, start: int) -> np.ndarray:
     """Give an array as float64; one that has this type is given itself."""
-    if array.dtype == np.float64:
-        return array
-    if state is None:
-        return grown(np.empty(0), array) if lineage(array) is not None else array.astype(np.float64)
-    return grown(state, array[start:])
+    return array if array.dtype == np.float64 else _written(state, array, array[start:])
+
+
+@Growing
+def shifted(state: np.ndarray | None, array: np.ndarray, start: int, by: float) -> np.ndarray:
+    """Give an array less a number, as float64."""
+    return _written(state, array, array[start:] - by)
+
+
+@Growing
+def divided(state: np.ndarray | None, array: np.ndarray, start: int, by: float) -> np.ndarray:
+    """Give an array divided by a number, as float64; by 1, itself."""
+    return array if by == 1 and array.dtype == np.float64 else _written(state, array, array[start:] / by)
+
+
+def _written(state: np.ndarray | None, array: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Give what is known of an array with what is new of it behind; it grows as the array does."""
+    if state is None and lineage(array) is None:
+        return np.asarray(new, np.float64)
+    return grown(np.empty(0) if state is None else state, np.asarray(new, np.float64))
 
 
 @Growing

@@ -6,6 +6,7 @@ by distance along x ('half-life', 'mean', 'gaussian') looks the same whatever th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from ...models.engine import LOCAL, Engine
 from ...models.figure import Axis, EdgeMarks, FigureSpec, Keys, Line, Mark, Panel
+from ...models.growing_array import Growing, divided, extremes, finite_values, grown, lineage
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.reductions import higher_is_better
@@ -21,7 +23,7 @@ from ...models.result import Result, counted, significant
 from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
-from ..common_range import CommonRange, common_range, percentile_range
+from ..common_range import CommonRange, percentile_range, range_of_ends
 from ..curve_marks import drawable
 from ..health import HealthMark
 from ..health_marks import event_marks, event_notes, events_on
@@ -51,6 +53,44 @@ def ema(y: np.ndarray, weight: float) -> np.ndarray:
     numbers = pd.Series(np.where(finite, y, np.nan))
     means = numbers.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
     return np.where(finite, means, y)
+
+
+@Growing
+def growing_ema(state: _Average | None, y: np.ndarray, start: int, weight: float) -> _Average:
+    """Give `ema` of values that grow."""
+    new = y[start:].tolist()
+    if state is None or (state.constant is not None and any(value != state.constant for value in new)):
+        values = ema(y, weight)
+        if lineage(y) is not None:
+            values = grown(np.empty(0), values)
+        there = y[np.isfinite(y)]
+        is_constant = len(there) == len(y) > 0 and bool((y == y[0]).all())
+        means = values[np.isfinite(y)]
+        return _Average(
+            values, float(means[-1]) if len(means) else np.nan, len(there), float(y[0]) if is_constant else None
+        )
+    # As pandas does it: the mean so far counts as much as all values so far together, each with its weight.
+    last, count, added = state.last, state.count, []
+    past = (1 - weight**count) / (1 - weight)
+    for value in new:
+        if not math.isfinite(value):
+            added.append(value)
+            continue
+        past *= weight
+        last = value if not count or last == value else (past * last + value) / (past + 1)
+        past, count = past + 1, count + 1
+        added.append(last)
+    return _Average(grown(state.values, np.array(added)), last, count, state.constant)
+
+
+@dataclass(frozen=True, slots=True)
+class _Average:
+    """A moving average and what it goes on from: the mean so far, how many values are in it, their value if all are one."""
+
+    values: np.ndarray
+    last: float
+    count: int
+    constant: float | None
 
 
 def half_life_average(x: np.ndarray, y: np.ndarray, half_life: float) -> np.ndarray:
@@ -160,6 +200,10 @@ def closest_monotone(x: np.ndarray, y: np.ndarray, *, rising: bool) -> np.ndarra
 
 def smoothed(curve: Aligned, smoother: str, weight: float, width: float, *, rising: bool = False) -> np.ndarray:
     """Give the smoothed y of a curve, shape (n,), each monotonic piece on its own."""
+    if smoother == "none" or (smoother == "ema" and weight <= 0):
+        return curve.y
+    if smoother == "ema" and len(curve.starts) == 1:
+        return growing_ema(curve.y, weight).values
     out = np.array(curve.y, float)
     for piece in curve.pieces():
         x, y = curve.x[piece], curve.y[piece]
@@ -295,18 +339,19 @@ def _table(curves: list[SmoothCurve]) -> pd.DataFrame:
     rows = []
     for curve in curves:
         y = curve.raw.y
-        finite = y[np.isfinite(y)]
+        finite = finite_values(y)
+        low, high = extremes(y) if finite else (np.nan, np.nan)
         rows.append(
             {
                 "run": curve.raw.run.key,
                 "name": curve.raw.run.name,
                 "points": len(y),
-                "non_finite": len(y) - len(finite),
+                "non_finite": len(y) - finite,
                 "restarts": len(curve.raw.starts) - 1,
                 "last": y[-1],
                 "last_smoothed": curve.smooth[-1],
-                "min": finite.min() if len(finite) else np.nan,
-                "max": finite.max() if len(finite) else np.nan,
+                "min": low,
+                "max": high,
                 "first_x": curve.raw.x[0],
                 "last_x": curve.raw.x[-1],
             }
@@ -329,14 +374,14 @@ def _notes(asked: SmoothQuestion, found: list[Aligned], curves: list[SmoothCurve
         notes.append(
             f"{counted(len(resumed), 'run')} went back to an earlier step: split there, each piece smoothed on its own."
         )
-    if bad := sum(int(np.count_nonzero(~np.isfinite(curve.raw.y))) for curve in curves):
+    if bad := sum(len(curve.raw.y) - finite_values(curve.raw.y) for curve in curves):
         notes.append(f"{counted(bad, 'value')} NaN or infinite: marked at the edge, not smoothed.")
     return [*notes, *event_notes([curve.events for curve in curves])]
 
 
 def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
     """Draw every run's smoothed curve over its faint raw one; what an axis cannot show is at its edge."""
-    longest = max(float(curve.raw.x.max()) for curve in result.curves)
+    longest = max(extremes(curve.raw.x)[1] for curve in result.curves)
     axis, unit = axis_along(result.x, longest, log=question.log_x)
     hidden = 0
     names = telling_names([curve.raw.run.key for curve in result.curves])
@@ -345,23 +390,25 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
     for curve in result.curves:
         raw, run = curve.raw, curve.raw.run
         key, hue, origin = f"{run.key}/{result.tag}", f"c{run.ordinal}", Keys("run", (run.key,))
-        x = raw.broken(raw.x / unit)
-        off = np.zeros(len(x), dtype=bool)
-        if axis.scale == "log":
-            off |= x <= 0
-        values = raw.broken(raw.y)
-        if question.log_y:
-            off |= values <= 0
-        hidden += int(np.count_nonzero(off))
-        shown = np.where(off, np.nan, np.where(np.isfinite(values), values, np.nan))
+        along = divided(raw.x, unit)
+        x, shown, smooth = raw.broken(along), raw.broken(raw.y), raw.broken(curve.smooth)
+        is_off = (axis.scale == "log" and extremes(x)[0] <= 0) or (question.log_y and extremes(shown)[0] <= 0)
+        # What can be drawn as it is stays the array it is, by which a longer one is known to go on from it.
+        if is_off or finite_values(shown) < len(shown):
+            off = np.zeros(len(x), dtype=bool)
+            if axis.scale == "log":
+                off |= x <= 0
+            if question.log_y:
+                off |= shown <= 0
+            hidden += int(np.count_nonzero(off))
+            shown, smooth = (np.where(off | ~np.isfinite(y), np.nan, y) for y in (shown, smooth))
         if result.method:
-            smooth = raw.broken(curve.smooth)
-            smooth = np.where(off | ~np.isfinite(smooth), np.nan, smooth)
             marks.append(Line(key=f"{key}/raw", x=x, y=shown, hue=hue, opacity=0.25, origin=origin, faint_of=key))
             tops.append(Line(key=key, x=x, y=smooth, hue=hue, label=names[run.key], origin=origin))
         else:
             tops.append(Line(key=key, x=x, y=shown, hue=hue, label=names[run.key], origin=origin))
-        tops.extend(_edges(key, hue, origin, raw.x / unit, raw.y, axis))
+        if finite_values(raw.y) < len(raw.y):
+            tops.extend(_edges(key, hue, origin, along, raw.y, axis))
     limits = _limits(question, [mark for mark in (*marks, *tops) if isinstance(mark, Line)])
     low, high = limits.low, limits.high
     for curve in result.curves:
@@ -413,9 +460,11 @@ def _limits(question: SmoothQuestion, lines: list[Line]) -> CommonRange:
     """Give limits that most curves share; if asked, from the 5th to the 95th percentile of the bold ones, with some air."""
     bold = [line.y for line in lines if not line.faint_of]
     if not question.tight_y:
-        faint = {line.faint_of: line.y for line in lines if line.faint_of}
-        own = [np.concatenate([line.y, faint.get(line.key, line.y[:0])]) for line in lines if not line.faint_of]
-        return common_range(own, log=question.log_y)
+        faint = {line.faint_of: extremes(line.y) for line in lines if line.faint_of}
+        own = {line.key: extremes(line.y) for line in lines if not line.faint_of}
+        both = [(ends, faint.get(key, ends)) for key, ends in own.items()]
+        ends = [(min(one[0], other[0]), max(one[1], other[1])) for one, other in both]
+        return range_of_ends(ends, log=question.log_y)
     return percentile_range(bold, log=question.log_y)
 
 

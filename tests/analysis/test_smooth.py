@@ -278,3 +278,29 @@ def test_that_median_and_isotonic_pass_over_what_is_not_finite() -> None:
         assert np.isnan(found[1])
         assert np.isinf(found[3])
         assert np.isfinite(np.delete(found, [1, 3])).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.6, 0.99])
+@pytest.mark.parametrize("values", ["noise", "constant at first", "with NaN"])
+@pytest.mark.parametrize("x", ["step", "relative", "wall", "tokens"])
+def test_that_a_curve_that_grows_is_answered_as_if_it_were_read_at_once(weight: float, values: str, x: str) -> None:
+    noise = np.random.default_rng(0).normal(size=400)
+    if values == "constant at first":
+        noise[:150] = 1.0
+    if values == "with NaN":
+        noise[::37] = np.nan
+    step = np.arange(400)
+    whole = asked(store_of({"a": (step, noise)}, batch_tokens=512), tag="loss", weight=weight, x=x)
+    store = RunStore()
+    for low, high in ((0, 10), (10, 100), (100, 101), (101, 200), (200, 399), (399, 400)):
+        piece = CurvePiece("a", step[low:high], {"loss": noise[low:high]}, 1e9 + 60.0 * step[low:high])
+        store = store.adding([RunFacts("a", facts={"batch_tokens": 512}), piece])
+        grown = asked(store, tag="loss", weight=weight, x=x)
+    assert [mark.key for _, mark in grown[1].marks()] == [mark.key for _, mark in whole[1].marks()]
+    for key, line in lines(whole[1]).items():
+        np.testing.assert_allclose(lines(grown[1])[key].x, line.x, rtol=1e-12)
+        np.testing.assert_allclose(lines(grown[1])[key].y, line.y, rtol=1e-9)
+    assert grown[0].notes == whole[0].notes
+    np.testing.assert_allclose(
+        grown[0].tables["runs"].select_dtypes("number"), whole[0].tables["runs"].select_dtypes("number"), rtol=1e-9
+    )
