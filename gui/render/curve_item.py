@@ -119,6 +119,11 @@ class Curves:
         return len(self._curves)
 
     @property
+    def is_current(self) -> bool:
+        """Whether all of the newest lines were painted, and nothing is pending."""
+        return self._all.is_current and (self._bright is None or self._chosen.is_current)
+
+    @property
     def lines(self) -> list[tuple[Line, ZoomableLine]]:
         """The lines with their data in axis units, in the order drawn."""
         return [(curve.mark, curve.line) for curve in self._curves.values()]
@@ -236,6 +241,11 @@ class _Stack:
     @property
     def is_pending(self) -> bool:
         return self._next is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the last whole image is of what is to be shown."""
+        return self._whole is not None and self._next is None and not self._stale
 
     @property
     def is_slow(self) -> bool:
