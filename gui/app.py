@@ -72,15 +72,15 @@ def open_asked(
 ) -> None:
     """Open what the command line asks for; what it says of following and layout comes last and holds."""
     if session is not None:
-        window.open_session(session)
+        window.files.open_session(session)
     if demo:
         window.open_demo()
     elif paths:
         window.open(paths)
     elif session is None:
-        window.offer_last_session()
+        window.files.offer_last_session()
     window.offer_tour()
     if layout is not None:
-        window.apply_layout(layout)
+        window.files.apply_layout(layout)
     if not follow:
         window.workspace.replace(replace(window.workspace.session, follow=False))

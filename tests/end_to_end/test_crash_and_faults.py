@@ -68,7 +68,7 @@ def test_that_a_window_that_was_killed_offers_its_session_at_the_next_start(proj
         child.send_signal(signal.SIGKILL)
         assert child.wait(10) == -signal.SIGKILL
     qtbot, window = request.getfixturevalue("qtbot"), request.getfixturevalue("window")
-    window.offer_last_session()
+    window.files.offer_last_session()
     assert "Last time you looked at project" in window._messages.text
     with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
         window._messages._action.click()
@@ -82,7 +82,7 @@ def test_that_a_window_that_was_killed_offers_its_session_at_the_next_start(proj
 def test_that_a_damaged_session_is_refused_and_a_copy_is_kept(window, tmp_path, content):
     saved = tmp_path / "autosave.json"
     saved.write_bytes(content)
-    window.offer_last_session()
+    window.files.offer_last_session()
     kept = tmp_path / "autosave.damaged.json"
     assert "cannot be opened" in window._messages.text
     assert kept.name in window._messages.text

@@ -85,7 +85,7 @@ def test_that_an_action_found_by_typing_is_done(window, qtbot):
 
 def test_that_a_session_with_a_dashboard_comes_back(window, qtbot, tmp_path):
     window.arrange_as(next(one for one in templates() if one.name == "model-release"))
-    window._save_to(tmp_path / "release.runglass.json")
+    window.files.save_to(tmp_path / "release.runglass.json")
     told = json.loads((tmp_path / "release.runglass.json").read_text())
     assert [pane["analysis"] for pane in told["panes"]][:2] == ["compat.flips", "compat.profile"]
 

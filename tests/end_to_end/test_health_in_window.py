@@ -65,12 +65,12 @@ def test_that_a_spike_is_marked_in_the_tree_and_on_the_curve_and_can_be_switched
 ) -> None:
     qtbot.waitUntil(lambda: marked(window) == [250], timeout=LONG)
     assert (signs(window, "project/jumpy"), signs(window, "project/calm")) == (1, 0)
-    window._health.trigger()
+    window.menus.health.trigger()
     assert not window.workspace.session.health
     qtbot.waitUntil(lambda: marked(window) == [], timeout=LONG)
     assert signs(window, "project/jumpy") == 0
     window.workspace.undo()
-    assert window._health.isChecked()
+    assert window.menus.health.isChecked()
     assert signs(window, "project/jumpy") == 1
 
 

@@ -56,10 +56,10 @@ def test_that_an_address_is_opened_remembered_and_saved_without_its_password(
 ) -> None:
     monkeypatch.setattr(QInputDialog, "getItem", lambda *_, **__: ("memory://ada:secret@lab/runs", True))
     elsewhere.pipe_file("/ada:secret@lab/runs/a/metrics.csv", log(100))
-    window.choose_address()
+    window.files.choose_address()
     qtbot.waitUntil(lambda: points(window) == 100, timeout=LONG)
     assert Settings(tmp_path / "settings.ini").recent == ["memory://ada@lab/runs"]
-    assert window._start_folder() == str(Path.home())
+    assert window.files.start_folder == str(Path.home())
     sessions.save(window.workspace.session, tmp_path / "a.runglass.json")
     assert "secret" not in (tmp_path / "a.runglass.json").read_text()
     assert sessions.load(tmp_path / "a.runglass.json").roots == ("memory://ada@lab/runs",)
@@ -77,7 +77,7 @@ def test_that_runs_elsewhere_grow_in_the_window(
 
 def test_that_what_is_no_address_is_not_opened(window: MainWindow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QInputDialog, "getItem", lambda *_, **__: (" bucket/runs ", True))
-    window.choose_address()
+    window.files.choose_address()
     assert window.workspace.session.roots == ()
     assert "s3://bucket/runs" in window._messages.text
 

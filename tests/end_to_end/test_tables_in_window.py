@@ -79,13 +79,13 @@ def test_that_settings_nobody_understands_are_no_maps(tmp_path: Path, stored: st
 def test_that_all_tables_are_written_and_open_as_the_same_runs(
     window: MainWindow, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window.export_tables()
+    window.exports.export_tables()
     assert "nothing to export" in window._messages.text
     opened(window, qtbot, tmp_path / "runs")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, **__: (str(tmp_path / "shared"), ""))
-    window.export_tables()
+    window.exports.export_tables()
     qtbot.waitUntil(lambda: (tmp_path / "shared").is_dir(), timeout=LONG)
     assert len(load([tmp_path / "shared"]).runs["shared/runs/a"].curves["loss"]) == 50
     qtbot.waitUntil(lambda: "Exported" in window.statusBar().currentMessage(), timeout=LONG)
-    window.export_tables()
+    window.exports.export_tables()
     qtbot.waitUntil(lambda: "is there already" in window._messages.text, timeout=LONG)

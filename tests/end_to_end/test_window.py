@@ -144,15 +144,15 @@ def test_that_a_growing_file_grows_on_screen_and_a_zoom_stays(window, qtbot, pro
 
 def test_that_a_filter_decides_what_is_shown_and_a_wrong_one_nothing(window, qtbot, project):
     opened(window, qtbot, project)
-    window.filter_line.setText("seed == 0")
-    window.filter_line.editingFinished.emit()
+    window.tool_bar.filter_line.setText("seed == 0")
+    window.tool_bar.filter_line.editingFinished.emit()
     assert window.workspace.session.filter == Holds("seed == 0")
     assert len(window.workspace.now.kept.kept_runs) == 2
-    window.filter_line.setText("sed == 0")
-    window.filter_line.editingFinished.emit()
+    window.tool_bar.filter_line.setText("sed == 0")
+    window.tool_bar.filter_line.editingFinished.emit()
     assert window.workspace.session.filter == Holds("seed == 0")
-    assert window.filter_line.property("invalid") is True
-    assert "No open table has the columns" in window.filter_line.toolTip()
+    assert window.tool_bar.filter_line.property("invalid") is True
+    assert "No open table has the columns" in window.tool_bar.filter_line.toolTip()
 
 
 def test_that_what_is_exported_is_what_is_drawn(window, qtbot, project, tmp_path):
@@ -181,7 +181,7 @@ def test_that_a_saved_session_opens_as_the_same_window(window, qtbot, project, t
     window.add_analysis("curve.seed-band")
     settled(window, qtbot)
     saved = window.workspace.session
-    window._save_to(tmp_path / "a.runglass.json")
+    window.files.save_to(tmp_path / "a.runglass.json")
     assert json.loads((tmp_path / "a.runglass.json").read_text())["roots"] == ["project"]
     window.workspace.change(ticked=None, theme="light", panes=())
     with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
@@ -258,7 +258,7 @@ def test_that_the_next_start_offers_what_was_open(window, qtbot, project, tmp_pa
     window.close()
     again = MainWindow(Settings(tmp_path / "settings.ini"), autosave=tmp_path / "autosave.json")
     qtbot.addWidget(again)
-    again.offer_last_session()
+    again.files.offer_last_session()
     assert "project" in again._messages.text
     with qtbot.waitSignal(again.feed.loaded, timeout=LONG):
         again._messages._action.click()
@@ -284,7 +284,7 @@ def test_that_panes_nobody_can_answer_are_left_out_of_a_session_with_a_word(wind
 def test_that_the_command_line_has_the_last_word_on_following_and_layout(window, qtbot, project, tmp_path):
     opened(window, qtbot, project)
     window.workspace.change(grouping=Grouping(("family",)))
-    window._save_to(tmp_path / "a.runglass.json")
+    window.files.save_to(tmp_path / "a.runglass.json")
     with qtbot.waitSignal(window.feed.loaded, timeout=LONG):
         open_asked(window, [str(project)], None, tmp_path / "a.runglass.json", follow=False, demo=False)
     assert window.workspace.session.grouping == Grouping(("family",))
@@ -297,18 +297,18 @@ def test_that_the_command_line_has_the_last_word_on_following_and_layout(window,
 
 def test_that_a_session_file_is_not_written_over_with_other_data(window, qtbot, project, tmp_path):
     opened(window, qtbot, project / "adam")
-    window._save_to(tmp_path / "a.runglass.json")
+    window.files.save_to(tmp_path / "a.runglass.json")
     opened(window, qtbot, tmp_path / "a.runglass.json")
     opened(window, qtbot, project / "adam", project / "sgd")
-    assert window._session_path == tmp_path / "a.runglass.json"
+    assert window.files.path == tmp_path / "a.runglass.json"
     opened(window, qtbot, project / "sgd")
-    assert window._session_path is None
+    assert window.files.path is None
 
 
 def test_that_a_log_axis_that_is_on_by_default_is_switched_off_by_its_key(window, qtbot, project):
     opened(window, qtbot, project)
     window.add_analysis("curve.grokking")
-    window._toggle_curves("log_x")
+    window.toggle_curves("log_x")
     assert window.workspace.pane("curve.grokking").question["log_x"] is False
 
 
