@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication
 
 from ..resources import Theme, path
 from ..resources import theme as load_theme
+from .signs import SignEngine
 
 Mode = Literal["system", "light", "dark"]
 
@@ -148,21 +149,23 @@ def colour(name: str, opacity: float = 1.0) -> QColor:
 
 
 def icon(name: str, *, active: str = "ink", quiet: str = "muted") -> QIcon:
-    """Give an icon by its qtawesome name, muted until hovered, in the colours of the theme that is on.
+    """Give an icon by the name of its sign (``ph.export``), muted until hovered, in the colours of the theme that is on.
 
     Ask again when the theme changes.
-    """
-    import qtawesome
 
-    made: QIcon = qtawesome.icon(
-        name,
-        color=colour(quiet),
-        color_active=colour(active),
-        color_selected=colour(active),
-        color_on=colour("accent"),
-        color_disabled=colour("muted", 0.4),
-    )
-    return made
+    Raises
+    ------
+    KeyError
+        When there is no such sign.
+    """
+    mode = QIcon.Mode
+    colours = {
+        mode.Normal: colour(quiet),
+        mode.Active: colour(active),
+        mode.Selected: colour(active),
+        mode.Disabled: colour("muted", 0.4),
+    }
+    return QIcon(SignEngine(name, colours, colour("accent")))
 
 
 def _palette(theme: Theme) -> QPalette:

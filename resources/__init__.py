@@ -138,6 +138,13 @@ def theme(name: str = "light", palette: str = "tol") -> Theme:
 
 
 @cache
+def signs() -> Mapping[str, str]:
+    """Give the outlines of the window's icons by name, as SVG paths of absolute commands in a square of 1000 by 1000."""
+    known: Mapping[str, str] = _json("icons", "signs.json")
+    return known
+
+
+@cache
 def venues() -> Mapping[str, Any]:
     """Give what is known of each venue's page, as in ``styles/venues.json``; `analysis.report.styles` reads it."""
     known: Mapping[str, Any] = _json("styles", "venues.json")

@@ -431,7 +431,7 @@ def _process(code: str, *argv: object, **options: object) -> subprocess.Complete
 
 _WITHOUT_QT = """
 import sys
-for name in ("PySide6", "shiboken6", "pyqtgraph", "qtawesome"):
+for name in ("PySide6", "shiboken6", "pyqtgraph"):
     sys.modules[name] = None
 from runglass.__main__ import main
 status = main(sys.argv[2:])

@@ -92,7 +92,7 @@ class Face(Protocol):
         """Give the hue of the swatch; empty for none."""
 
     def marks(self, node: int) -> tuple[tuple[str, str], ...]:
-        """Give the signs that are drawn behind the name: icons by qtawesome name and the tokens of their colours."""
+        """Give the signs that are drawn behind the name: icons by name and the tokens of their colours."""
 
     def is_head(self, node: int) -> bool:
         """Whether the name is set in bold."""

@@ -13,7 +13,7 @@ class IconButton(QToolButton):
     Parameters
     ----------
     name : str
-        The icon, by its qtawesome name.
+        The icon, by the name of its sign.
     says : str
         What it does, for the tooltip and for who cannot see it.
     """

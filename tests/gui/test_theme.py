@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QApplication, QLabel
 
+from runglass.gui import theme as theme_module
+from runglass.gui.signs import outline
 from runglass.gui.theme import appearance, colour, font, icon, style_sheet
-from runglass.resources import path, theme
+from runglass.resources import path, signs, theme
 
 
 @pytest.fixture(autouse=True)
@@ -74,4 +78,26 @@ def test_that_sizes_of_type_keep_their_proportion() -> None:
 
 
 def test_that_an_icon_is_drawn() -> None:
-    assert not icon("ph.gear").pixmap(16, 16).isNull()
+    assert not icon("ph.list").pixmap(16, 16).isNull()
+
+
+@pytest.mark.parametrize("name", sorted(signs()))
+def test_that_every_sign_has_ink_inside_its_square(name: str) -> None:
+    bounds = outline(name).boundingRect()
+    assert bounds.isValid()
+    assert bounds.left() >= 0
+    assert bounds.top() >= 0
+    assert bounds.right() <= 1000
+    assert bounds.bottom() <= 1000
+
+
+def test_that_every_icon_the_window_names_is_there() -> None:
+    named = set()
+    for file in Path(theme_module.__file__).parent.rglob("*.py"):
+        named |= set(re.findall(r'"((?:ph|mdi6)\.[a-z-]+)"', file.read_text(encoding="utf-8")))
+    assert named == set(signs())
+
+
+def test_that_an_icon_nobody_drew_is_refused_when_it_is_asked_for() -> None:
+    with pytest.raises(KeyError):
+        icon("ph.unheard-of")
