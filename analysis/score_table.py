@@ -343,21 +343,62 @@ class Grid:
 
 
 def grid_of(frame: pd.DataFrame, rows: str, columns: str, names: Sequence[str] = ("good", "value", "stderr")) -> Grid:
-    """Give scores as a matrix; `frame` has one row for each pair of keys."""
-    row_codes, row_keys = _factorized(frame[rows])
-    column_codes, column_keys = _factorized(frame[columns])
+    """Give scores as a matrix; `frame` has one row for each pair of keys, and rows without a key are passed over."""
+    everything = np.arange(len(frame))
+    values = {name: frame[name].to_numpy(float) for name in names}
+    return _grid(everything, _Keys.of(frame[rows]), _Keys.of(frame[columns]), values)
+
+
+def grids_of(
+    frame: pd.DataFrame, by: str, rows: str, columns: str, names: Sequence[str] = ("good", "value", "stderr")
+) -> dict[Any, Grid]:
+    """Give what `grid_of` gives for the rows of each value of `by`, in the order they are met.
+
+    Keys are numbered once for all parts, which spares most of the time where there are many.
+    """
+    part_codes, parts = pd.factorize(frame[by].astype(object))
+    order = np.argsort(part_codes, kind="stable")
+    ends = np.searchsorted(part_codes[order], np.arange(len(parts) + 1))
+    row_keys, column_keys = _Keys.of(frame[rows]), _Keys.of(frame[columns])
+    values = {name: frame[name].to_numpy(float) for name in names}
+    return {
+        part: _grid(order[ends[number] : ends[number + 1]], row_keys, column_keys, values)
+        for number, part in enumerate(parts)
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Keys:
+    """Numbers of the keys of a column, -1 where there is none; and whether keys have an order of their own."""
+
+    codes: np.ndarray
+    keys: list[Any]
+    are_numbers: bool
+
+    @classmethod
+    def of(cls, column: pd.Series) -> _Keys:
+        numbers = bool(pd.api.types.is_numeric_dtype(column.dtype))
+        codes, keys = pd.factorize(column if numbers else column.astype(object), sort=numbers)
+        return cls(codes, list(keys), numbers)
+
+    def among(self, mine: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]:
+        """Give the keys that some rows have, and the place of each row's among them."""
+        codes = self.codes[mine]
+        there = np.unique(codes) if self.are_numbers else pd.unique(codes)
+        place = np.zeros(len(self.keys), dtype=np.intp)
+        place[there] = np.arange(len(there))
+        return tuple(self.keys[code] for code in there.tolist()), place[codes]
+
+
+def _grid(mine: np.ndarray, rows: _Keys, columns: _Keys, values: Mapping[str, np.ndarray]) -> Grid:
+    mine = mine[(rows.codes[mine] >= 0) & (columns.codes[mine] >= 0)]
+    (row_keys, row), (column_keys, column) = rows.among(mine), columns.among(mine)
     matrices = {}
-    for name in names:
+    for name, known in values.items():
         matrix = np.full((len(row_keys), len(column_keys)), np.nan)
-        matrix[row_codes, column_codes] = frame[name].to_numpy(float)
+        matrix[row, column] = known[mine]
         matrices[name] = matrix
-    return Grid(tuple(row_keys), tuple(column_keys), matrices)
-
-
-def _factorized(column: pd.Series) -> tuple[np.ndarray, list[Any]]:
-    numbers = pd.api.types.is_numeric_dtype(column.dtype)
-    codes, keys = pd.factorize(column.astype(object) if not numbers else column, sort=bool(numbers))
-    return codes, list(keys)
+    return Grid(row_keys, column_keys, matrices)
 
 
 def redrawn_ranks(good: np.ndarray, errors: np.ndarray, draws: int, seed: int) -> np.ndarray:

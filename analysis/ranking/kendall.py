@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -33,9 +32,10 @@ from ..rank_correlation import (
     midranks,
     why_no_interval,
 )
+from ..remembered import Remembered
 from ..resampling import DRAWS, t_interval
 from ..score_marks import bump_panel, interval_rows, short_number
-from ..score_table import Grid, ScoreRows, chosen_scores, grid_of, redrawn_ranks
+from ..score_table import Grid, ScoreRows, chosen_scores, grids_of, redrawn_ranks
 
 _TELL_APART = ("step", "seed", "fewshot", "split", "metric", "version")
 """Columns whose values may rank the same models, the most telling first."""
@@ -187,36 +187,18 @@ class KendallQuestion(Question):
                 found="one each",
                 remedy="Open more checkpoints, or name the column that tells rankings apart (over).",
             )
-        scores = chosen_scores(
-            store, apart=(asked.over,), task=asked.task, metric=asked.metric, split=asked.split, better=asked.better,
-            from_step=asked.from_step,
-        )  # fmt: skip
-        ordered = asked.over != "seed" and pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype)
-        grids, left_out = {}, []
-        for task, rows in scores.frame.groupby("task", sort=False):
-            kept = _kept(grid_of(rows, "model", asked.over), asked, ordered=ordered)
-            if kept is None:
-                left_out.append(str(task))
-            else:
-                grids[str(task)] = kept
-        if not grids:
-            raise TooLittleData(
-                needs=f"at least {FEWEST} models with scores under the same 2 values of {asked.over}",
-                found=f"none on {', '.join(left_out[:3])}",
-                remedy="Another column may tell rankings apart (over), or a filter may keep too little.",
-            )
-        ranked = _all_ranked(store, grids, asked, ordered, engine, progress)
-        tasks = [_stability(name, one, asked, ordered) for name, one in ranked.items()]
+        known = _known.of(store, replace(asked, level=0.95), lambda: _all_ranked(store, asked, engine, progress))
+        tasks = [_stability(name, one, asked, known.ordered) for name, one in known.ranked.items()]
         tasks.sort(key=lambda one: -one.mean.value if math.isfinite(one.mean.value) else math.inf)
         return RankStability(
             tasks=tuple(tasks),
             over=asked.over,
-            ordered=ordered,
+            ordered=known.ordered,
             unit=asked.unit,
-            scores=scores,
+            scores=known.scores,
             estimates=_estimates(tasks, asked),
-            tables=_tables(tasks, asked.over, ordered),
-            notes=_notes(tasks, left_out, scores, asked, ordered),
+            tables=_tables(tasks, asked.over, known.ordered),
+            notes=_notes(tasks, list(known.left_out), known.scores, asked, known.ordered),
         )
 
 
@@ -319,26 +301,44 @@ class _Ranked:
     monotonicity: np.ndarray
 
 
-_ranked: WeakKeyDictionary[RunStore, dict[KendallQuestion, dict[str, _Ranked]]] = WeakKeyDictionary()
-"""Rankings of a store under the last question, so that another coverage draws nothing again."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known of all tasks whatever the coverage of intervals."""
+
+    scores: ScoreRows
+    ordered: bool
+    ranked: Mapping[str, _Ranked]
+    left_out: tuple[str, ...]
 
 
-def _all_ranked(
-    store: RunStore, grids: dict[str, tuple[Grid, int]], asked: KendallQuestion, ordered: bool, engine: Engine,
-    progress: Progress,
-) -> dict[str, _Ranked]:  # fmt: skip
-    """Give the rankings of every task."""
-    known = _ranked.setdefault(store, {})
-    alike = replace(asked, level=0.95)
-    if alike not in known:
-        ranked = {}
-        for number, (name, (grid, reference)) in enumerate(grids.items()):
-            progress(number, len(grids), name)
-            ranked[name] = _rankings(name, grid, reference, asked, ordered, len(grids) == 1, engine)
-        known.clear()
-        known[alike] = ranked
-        return ranked
-    return known[alike]
+_known = Remembered[_Known]()
+
+
+def _all_ranked(store: RunStore, asked: KendallQuestion, engine: Engine, progress: Progress) -> _Known:
+    """Rank, correlate and resample every task."""
+    scores = chosen_scores(
+        store, apart=(asked.over,), task=asked.task, metric=asked.metric, split=asked.split, better=asked.better,
+        from_step=asked.from_step,
+    )  # fmt: skip
+    ordered = asked.over != "seed" and pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype)
+    grids, left_out = {}, []
+    for task, grid in grids_of(scores.frame, "task", "model", asked.over).items():
+        kept = _kept(grid, asked, ordered=ordered)
+        if kept is None:
+            left_out.append(str(task))
+        else:
+            grids[str(task)] = kept
+    if not grids:
+        raise TooLittleData(
+            needs=f"at least {FEWEST} models with scores under the same 2 values of {asked.over}",
+            found=f"none on {', '.join(left_out[:3])}",
+            remedy="Another column may tell rankings apart (over), or a filter may keep too little.",
+        )
+    ranked = {}
+    for number, (name, (grid, reference)) in enumerate(grids.items()):
+        progress(number, len(grids), name)
+        ranked[name] = _rankings(name, grid, reference, asked, ordered, len(grids) == 1, engine)
+    return _Known(scores, ordered, ranked, tuple(left_out))
 
 
 def _rankings(
