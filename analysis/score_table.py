@@ -25,6 +25,9 @@ from .answers import present
 Better = Literal["as stated", "higher", "lower"]
 
 _CHOSEN = ("split", "fewshot")
+_READ = ("model", "version", "task", "metric", "split", "fewshot", "seed", "step", "value", "stderr", "n",
+         "higher_is_better")  # fmt: skip
+"""Columns of scores that are read here, besides those kept apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def _chosen(
                 f"The scores have no column called {column!r}.",
                 remedy="Columns: " + ", ".join(map(str, frame.columns[:20])) + ".",
             )
+    # Texts that nothing here reads (where a score came from) cost as much to carry along as all the rest.
+    frame = frame[[name for name in frame.columns if name in _READ or name in apart]]
     known = np.isfinite(frame["value"].to_numpy(float))
     if lost := int(len(frame) - np.count_nonzero(known)):
         notes.append(f"{counted(lost, 'score')} left out: not finite.")
@@ -218,18 +223,24 @@ def _one_metric(frame: pd.DataFrame, metric: str, apart: Sequence[str], notes: l
         return frame
     if metric:
         return _only(frame, "metric", metric)
-    pairs = frame[["task", "metric"]].drop_duplicates()
-    if not pairs["task"].duplicated().any():
+    tasks, task_names = pd.factorize(frame["task"])
+    metrics, metric_names = pd.factorize(frame["metric"])
+    metric_names = metric_names.astype(str)
+    kinds = pd.unique(tasks * (len(metric_names) + 1) + metrics + 1)
+    of_task, of_kind = kinds // (len(metric_names) + 1), kinds % (len(metric_names) + 1) - 1
+    first = np.unique(of_task, return_index=True)[1]
+    if len(first) == len(kinds):
         return frame
-    first = pairs.drop_duplicates("task")
-    names = list(dict.fromkeys(first["metric"].astype(str)))
-    others = [name for name in pairs["metric"].astype(str).unique() if name not in names]
+    chosen = np.full(len(task_names), -1)
+    chosen[of_task[first]] = of_kind[first]
+    names = [metric_names[code] if code >= 0 else "" for code in dict.fromkeys(chosen.tolist())]
+    others = [metric_names[code] for code in dict.fromkeys(of_kind.tolist()) if code >= 0]
+    others = [name for name in others if name not in names]
     notes.append(
         f"Metric: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, the first of each task"
         + (f" (not {', '.join(others[:4])})." if others else ".")
     )
-    chosen = dict(zip(first["task"].astype(str), first["metric"].astype(str), strict=True))
-    return frame[frame["task"].astype(str).map(chosen) == frame["metric"].astype(str)]
+    return frame[chosen[tasks] == metrics]
 
 
 def _last_steps(frame: pd.DataFrame, apart: Sequence[str], notes: list[str]) -> pd.DataFrame:
@@ -289,6 +300,14 @@ def _averaged(frame: pd.DataFrame, key: list[str], notes: list[str]) -> pd.DataF
     columns = [*key, *(["metric"] if "metric" not in key else []), "value", "good", "stderr", "n"]
     has_seeds = "seed" not in key and bool(present(frame, ["seed"]))
     told_apart = [*key, "seed"] if has_seeds else key
+    if has_seeds or frame.duplicated(key).any():
+        return _means(frame, key, columns, told_apart, has_seeds, notes)
+    return frame[columns].reset_index(drop=True)
+
+
+def _means(
+    frame: pd.DataFrame, key: list[str], columns: list[str], told_apart: list[str], has_seeds: bool, notes: list[str]
+) -> pd.DataFrame:
     repeated = frame.duplicated(told_apart, keep=False)
     if repeated.any():
         rows = frame[repeated].groupby(told_apart, observed=True, dropna=False)["value"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +19,8 @@ from ...models.selection import All, Clause, is_in
 from ...models.store import RunStore
 from ..answers import present
 from ..rank_correlation import PairOrders
-from ..resampling import Interval, t_interval
+from ..remembered import Remembered
+from ..resampling import t_quantile
 from ..score_marks import interval_rows
 from ..score_table import chosen_scores
 
@@ -86,84 +87,146 @@ class NoiseCardQuestion(Question):
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> BenchmarkCards:
         """Measure the noise of every task and metric."""
-        frame = store.rows("scores")
-        apart = tuple(present(frame, ("metric", "step", "seed")))
-        if not {"step", "seed"} & set(apart):
-            raise TooLittleData(
-                needs="scores of several seeds or checkpoints",
-                found="neither a column seed nor a column step",
-                remedy="Map a column onto one of them.",
-            )
-        scores = chosen_scores(
-            store, apart=apart, task=self.task, split=self.split, better=self.better, from_step=self.from_step
-        )
-        rows = scores.frame
-        if self.metric and "metric" in apart:
-            rows = rows[rows["metric"].astype(str) == self.metric]
-        cards = []
-        parts = list(rows.groupby(["task", "metric"], sort=False, observed=True))
-        for number, ((task, metric), part) in enumerate(parts):
-            progress(number, len(parts), str(task))
-            cards.append({"task": str(task), "metric": str(metric)} | _card(part, self))
-        table = pd.DataFrame(cards)
-        if not np.isfinite(table[["seed_sd", "checkpoint_sd"]].to_numpy(float)).any():
-            raise TooLittleData(
-                needs=f"a model with 2 seeds, or a run with {self.last} checkpoints",
-                found="neither on any task",
-                remedy="Fewer checkpoints may count as the same (last).",
-            )
-        noise = self.noise or ("seeds" if (table["seeds"] >= 3).any() else "checkpoints")
-        table = _with_ratio(table, noise, self.level).sort_values("snr", ascending=False, ignore_index=True)
+        known = _known.of(store, replace(self, level=0.95, noise=""), lambda: _measured(store, self, progress))
+        noise = self.noise or ("seeds" if (known.cards["seeds"] >= 3).any() else "checkpoints")
+        table = _with_ratio(_with_intervals(known.cards, self.level), noise, self.level)
+        table = table.sort_values("snr", ascending=False, ignore_index=True)
         return BenchmarkCards(
             cards=table,
             noise="seeds" if noise == "seeds" else f"the last {self.last} checkpoints",
             estimates=_estimates(table, self.level),
             tables={"cards": table},
-            notes=(*_notes(table, noise, self), *scores.notes),
+            notes=(*_notes(table, noise, self), *known.notes),
         )
 
 
-def _cube(part: pd.DataFrame, value: str) -> np.ndarray:
-    """Give values by model, seed and step, shape (models, seeds, steps), steps in order, NaN where there is none."""
-    axes = []
-    for column in ("model", "seed", "step"):
-        codes, _ = pd.factorize(part[column], sort=column == "step") if column in part.columns else (None, None)
-        axes.append(np.zeros(len(part), dtype=int) if codes is None else codes)
-    kept = np.logical_and.reduce([codes >= 0 for codes in axes])
-    cube = np.full([int(codes.max()) + 1 for codes in axes], np.nan)
-    cube[tuple(codes[kept] for codes in axes)] = part[value].to_numpy(float)[kept]
-    return cube
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """Cards without what depends on the coverage of intervals, and what was chosen for them."""
+
+    cards: pd.DataFrame
+    notes: tuple[str, ...]
 
 
-def _card(part: pd.DataFrame, asked: NoiseCardQuestion) -> dict[str, Any]:
-    values = _cube(part, "value")
+_known = Remembered[_Known]()
+
+
+def _measured(store: RunStore, asked: NoiseCardQuestion, progress: Progress) -> _Known:
+    frame = store.rows("scores")
+    apart = tuple(present(frame, ("metric", "step", "seed")))
+    if not {"step", "seed"} & set(apart):
+        raise TooLittleData(
+            needs="scores of several seeds or checkpoints",
+            found="neither a column seed nor a column step",
+            remedy="Map a column onto one of them.",
+        )
+    scores = chosen_scores(
+        store, apart=apart, task=asked.task, split=asked.split, better=asked.better, from_step=asked.from_step
+    )
+    rows = scores.frame
+    if asked.metric and "metric" in apart:
+        rows = rows[rows["metric"].astype(str) == asked.metric]
+    cubes = _cubes(rows)
+    cards = []
+    for number, ((task, metric), cube) in enumerate(cubes.items()):
+        progress(number, len(cubes), task)
+        cards.append({"task": task, "metric": metric} | _card(cube, asked))
+    table = pd.DataFrame(cards)
+    if not np.isfinite(table[["seed_sd", "checkpoint_sd"]].to_numpy(float)).any():
+        raise TooLittleData(
+            needs=f"a model with 2 seeds, or a run with {asked.last} checkpoints",
+            found="neither on any task",
+            remedy="Fewer checkpoints may count as the same (last).",
+        )
+    if "seed" not in rows.columns:
+        table["seeds"] = 0
+    return _Known(table, scores.notes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cube:
+    """Scores of one task and metric.
+
+    Attributes
+    ----------
+    value, good : ndarray, shape (models, seeds, steps)
+        As given, and with higher better; steps in order, NaN where there is none.
+    n, stderr : ndarray
+        Of the rows, where known.
+    """
+
+    value: np.ndarray
+    good: np.ndarray
+    n: np.ndarray
+    stderr: np.ndarray
+
+
+def _cubes(rows: pd.DataFrame) -> dict[tuple[str, str], _Cube]:
+    """Give the scores of every task and metric; keys are numbered once for all, which is most of the work."""
+    kinds = pd.MultiIndex.from_frame(rows[["task", "metric"]])
+    part_codes, parts = pd.factorize(kinds)
+    order = np.argsort(part_codes, kind="stable")
+    ends = np.searchsorted(part_codes[order], np.arange(len(parts) + 1))
+    axes = [
+        pd.factorize(rows[column], sort=column == "step")[0]
+        if column in rows.columns
+        else np.zeros(len(rows), dtype=int)
+        for column in ("model", "seed", "step")
+    ]
+    value, good, n, stderr = (rows[name].to_numpy(float) for name in ("value", "good", "n", "stderr"))
+    cubes = {}
+    for number, (task, metric) in enumerate(parts):
+        mine = order[ends[number] : ends[number + 1]]
+        kept = mine[np.logical_and.reduce([codes[mine] >= 0 for codes in axes])]
+        places = [np.unique(codes[kept], return_inverse=True) for codes in axes]
+        shape = [max(len(there), 1) for there, _ in places]
+        filled = []
+        for known in (value, good):
+            cube = np.full(shape, np.nan)
+            cube[tuple(place for _, place in places)] = known[kept]
+            filled.append(cube)
+        cubes[str(task), str(metric)] = _Cube(
+            filled[0], filled[1], n[mine][~np.isnan(n[mine])], stderr[mine][~np.isnan(stderr[mine])]
+        )
+    return cubes
+
+
+def _card(cube: _Cube, asked: NoiseCardQuestion) -> dict[str, Any]:
+    values = cube.value
     models, seeds, steps = values.shape
     final = _finals(values)
     sd, df = _pooled(final)
-    mean = float(np.nanmean(final))
-    at_steps = [(s, d) for s, d in (_pooled(values[:, :, step]) for step in range(steps)) if d]
+    mean = _mean(final)
+    at_steps = [(s, d) for s, d in (_pooled(values[:, :, step]) for step in range(steps)) if d] if seeds > 1 else []
     averaged = (
         math.sqrt(float(np.average([s**2 for s, _ in at_steps], weights=[d for _, d in at_steps])))
         if at_steps
         else math.nan
     )
-    ends = _last(values.reshape(-1, steps), asked.last)
-    checkpoint_sd, checkpoint_df = _pooled(ends)
-    tops = np.nanmean(final, axis=1)
-    monotonic, low, high = _monotonicity(_cube(part, "good"), asked.level)
-    n = part["n"].dropna()
-    item_se = float(part["stderr"].dropna().mean()) if part["stderr"].notna().any() else math.nan
+    checkpoint_sd, checkpoint_df = _pooled(_last(values.reshape(-1, steps), asked.last))
+    tops = [_mean(of_model) for of_model in final]
+    monotonic = _monotonicity(cube.good)
+    n = float(cube.n.mean()) if len(cube.n) else math.nan
     binomial = math.nan
-    if len(n) and float(np.nanmin(values)) >= 0 and float(np.nanmax(values)) <= 1:
-        binomial = math.sqrt(max(mean * (1 - mean), 0) / float(n.mean()))
-    row: dict[str, Any] = {
-        "models": models, "seeds": seeds if "seed" in part.columns else 0, "steps": steps,
-        "n": float(n.mean()) if len(n) else math.nan, "mean": mean, "spread": float(np.ptp(tops)) if models > 1 else math.nan,
+    if len(cube.n) and float(np.nanmin(values)) >= 0 and float(np.nanmax(values)) <= 1:
+        binomial = math.sqrt(max(mean * (1 - mean), 0) / n)
+    return {
+        "models": models, "seeds": seeds, "steps": steps, "n": n, "mean": mean,
+        "spread": float(np.nanmax(tops) - np.nanmin(tops)) if np.count_nonzero(~np.isnan(tops)) > 1 else math.nan,
+        "seed_sd": sd, "seed_df": df, "seed_sd_all_steps": averaged,
+        "checkpoint_sd": checkpoint_sd, "checkpoint_df": checkpoint_df,
+        "checkpoint_sd_of_mean": checkpoint_sd / abs(mean) if mean else math.nan,
+        "item_se": float(cube.stderr.mean()) if len(cube.stderr) else math.nan, "binomial_se": binomial,
+        "seed_snr": abs(mean) / sd if sd > 0 else math.nan,
+        "monotonicity": _mean(monotonic), "monotonicity_df": len(monotonic) - 1,
+        "monotonicity_se": float(np.std(monotonic, ddof=1)) / math.sqrt(len(monotonic)) if len(monotonic) > 1 else math.nan,
     }  # fmt: skip
-    row |= _ranged("seed_sd", sd, df, asked.level) | {"seed_df": df, "seed_sd_all_steps": averaged}
-    row |= _ranged("checkpoint_sd", checkpoint_sd, checkpoint_df, asked.level) | {"checkpoint_df": checkpoint_df}
-    row |= {"item_se": item_se, "binomial_se": binomial, "seed_snr": abs(mean) / sd if sd > 0 else math.nan}
-    return row | {"monotonicity": monotonic, "monotonicity_low": low, "monotonicity_high": high}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Give the mean of what is not NaN; NaN where everything is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
 
 
 def _finals(values: np.ndarray) -> np.ndarray:
@@ -197,35 +260,38 @@ def _pooled(groups: np.ndarray) -> tuple[float, int]:
     return math.sqrt(float(squares[sizes > 1].sum()) / df), df
 
 
-def _ranged(name: str, sd: float, df: int, level: float) -> dict[str, float]:
-    ends = _chi_interval(sd, df, level)
-    return {name: sd, f"{name}_low": float(ends.low), f"{name}_high": float(ends.high)}
-
-
-def _chi_interval(sd: float, df: int, level: float) -> Interval:
-    """Give the interval of a pooled standard deviation of Gaussian values, from the chi-square law of its square."""
-    from scipy.special import chdtri
-
-    if not df:
-        return Interval(math.nan, math.nan)
-    factors = [math.sqrt(df / float(chdtri(df, tail))) for tail in ((1 - level) / 2, (1 + level) / 2)]
-    return Interval(sd * factors[0], sd * factors[1])
-
-
-def _monotonicity(good: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Give the mean over models of tau-b between step and score, averaged over seeds, with Student's t over models."""
+def _monotonicity(good: np.ndarray) -> np.ndarray:
+    """Give tau-b between step and score of every model that has one, averaged over its seeds, shape (models,)."""
     models, seeds, steps = good.shape
     if steps < 3:
-        return math.nan, math.nan, math.nan
+        return np.empty(0)
     runs = good.reshape(-1, steps).T
     taus = PairOrders.of(np.column_stack([np.arange(steps), runs])).against(0)[1:].reshape(models, seeds)
-    known = taus[~np.isnan(taus).all(axis=1)]
-    if not len(known):
-        return math.nan, math.nan, math.nan
-    by_model = np.nanmean(known, axis=1)
-    ends = t_interval(by_model, level)
-    low, high = np.clip([ends.low, ends.high], -1, 1).tolist()
-    return float(by_model.mean()), low, high
+    return np.array([_mean(of_model) for of_model in taus if not np.isnan(of_model).all()])
+
+
+def _with_intervals(cards: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Give the cards with the intervals of what stands on them."""
+    from scipy.special import chdtri
+
+    ends: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for kind in ("seed", "checkpoint"):
+            # Of a pooled standard deviation of Gaussian values, from the chi-square law of its square.
+            sd, df = cards[f"{kind}_sd"].to_numpy(float), cards[f"{kind}_df"].to_numpy(float)
+            df = np.where(df > 0, df, np.nan)
+            low, high = (sd * np.sqrt(df / chdtri(df, tail)) for tail in ((1 - level) / 2, (1 + level) / 2))
+            ends[f"{kind}_sd"] = low, high
+    mean = cards["monotonicity"].to_numpy(float)
+    half = t_quantile(level, cards["monotonicity_df"].to_numpy(float)) * cards["monotonicity_se"].to_numpy(float)
+    ends["monotonicity"] = np.clip(mean - half, -1, 1), np.clip(mean + half, -1, 1)
+    columns: dict[str, Any] = {}
+    for name in cards.columns:
+        if name not in ("monotonicity_df", "monotonicity_se"):
+            columns[name] = cards[name]
+        if name in ends:
+            columns[f"{name}_low"], columns[f"{name}_high"] = ends[name]
+    return pd.DataFrame(columns)
 
 
 def _with_ratio(table: pd.DataFrame, noise: str, level: float) -> pd.DataFrame:
@@ -246,7 +312,7 @@ def _with_ratio(table: pd.DataFrame, noise: str, level: float) -> pd.DataFrame:
 
 def _estimates(table: pd.DataFrame, level: float) -> dict[str, Estimate]:
     estimates = {}
-    for _, card in table.iterrows():
+    for card in table.to_dict("records"):
         start = "" if len(table) == 1 else f"{card['task']}/{card['metric']}/" if card["metric"] else f"{card['task']}/"
         for name in ("seed_sd", "checkpoint_sd", "snr", "smallest_difference", "monotonicity"):
             value, low, high = (float(card[f"{name}{end}"]) for end in ("", "_low", "_high"))
