@@ -1,7 +1,7 @@
 """Modules that are imported when something of them is first used.
 
-The window is on screen before the libraries it will need are imported. A module that most starts never reach stands in
-the head of the modules that use it like any other import::
+The window is on screen before most of what it needs is imported. What may come later stands in the head of a module like any
+other import::
 
     if TYPE_CHECKING:
         import pandas as pd
@@ -21,18 +21,24 @@ from typing import Any
 class _Deferred(ModuleType):
     """Stands for a module; what was asked of it once is kept, so that asking again costs what it costs of any module."""
 
+    def __init__(self, name: str, package: str | None) -> None:
+        super().__init__(name)
+        self.__package__ = package
+
     def __getattr__(self, name: str) -> Any:
-        found = getattr(import_module(self.__name__), name)
+        found = getattr(import_module(self.__name__, self.__package__), name)
         setattr(self, name, found)
         return found
 
 
-def deferred(name: str) -> ModuleType:
+def deferred(name: str, package: str | None = None) -> ModuleType:
     """Give a stand-in for a module that imports it when something is first asked of it.
 
     Parameters
     ----------
     name : str
-        Its absolute name.
+        Of the module; relative where it begins with a dot.
+    package : str, optional
+        What a relative name is relative to.
     """
-    return _Deferred(name)
+    return _Deferred(name, package)
