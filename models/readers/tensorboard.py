@@ -21,6 +21,7 @@ import functools
 import json
 import os
 import re
+import stat
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,7 @@ class TensorBoardReader(Reader):
 
     def __init__(self) -> None:
         self._patterns = _Patterns()
+        self._tails = _Tails()
 
     def match(self, entry: Entry) -> Match:
         """Know event files by their name; those of the profiler hold no curves."""
@@ -134,6 +136,9 @@ class TensorBoardReader(Reader):
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read all records behind `cursor`; files that changed otherwise than by growing are all read again."""
+        if cursor is not None and (tail := self._tails.events(source, cursor)) is not None:
+            yield from tail
+            return
         if cursor is not None and (why := _not_grown(source, cursor)):
             yield Forgotten(source.relative, self.name, why, (source.run,))
             cursor = None
@@ -763,6 +768,159 @@ def _values(stretches: list[_Rows], total: int) -> Sequence[np.ndarray]:
         for (_, _, scalar), own in zip(pattern.scalars, values, strict=True):
             own[begin:end] = numbers(rows, scalar.kind, scalar.at)
     return values
+
+
+# --- a few records that were appended ---
+
+
+_STRUCTS = {"<f4": "<f", "<f8": "<d"}
+"""How `struct` calls the kinds of numbers that are decoded one at a time."""
+
+
+class _Form(NamedTuple):
+    """A record of scalars, by which others that differ only in step, time and values are decoded.
+
+    `fixed` are the parts that must be equal with what they hold, `scalars` name, format and place of each value.
+    """
+
+    fixed: list[tuple[int, int, bytes]]
+    wall_at: int
+    step_span: tuple[int, int]
+    scalars: list[tuple[bytes, str, int, bool]]
+
+    @classmethod
+    def of(cls, data: bytes) -> _Form | None:
+        """Give the form of a record; None where others are not to be decoded by it."""
+        try:
+            layout = _layout(data)
+        except _Malformed:
+            return None
+        if layout.hparams or layout.wall_at < 0 or any(one.kind not in _STRUCTS for one in layout.scalars):
+            return None
+        spans = [(layout.wall_at, layout.wall_at + 8), layout.step_span]
+        spans += [(one.at, one.at + _width(one.kind)) for one in layout.scalars]
+        fixed, here = [], 0
+        for start, end in sorted(spans):
+            fixed.append((here, start, data[here:start]))
+            here = max(here, end)
+        fixed.append((here, len(data), data[here:]))
+        scalars = [(data[slice(*one.tag)], _STRUCTS[one.kind], one.at, one.is_single) for one in layout.scalars]
+        return cls(fixed, layout.wall_at, layout.step_span, scalars)
+
+    def fits(self, data: bytes) -> bool:
+        """Whether a record of the same length has this form."""
+        return all(data[start:end] == part for start, end, part in self.fixed)
+
+
+class _Tails:
+    """Reads what is appended to a log several times a second: a record or a few, mostly in forms that were met before."""
+
+    MOST_BYTES = 1 << 14
+
+    def __init__(self) -> None:
+        self._forms: dict[int, list[_Form]] = {}
+
+    def events(self, source: Source, cursor: Cursor) -> list[Event | Cursor] | None:
+        """Give what was appended to the only file of a run; None where that is much, or anything else happened to it."""
+        if len(source.paths) != 1 or len(cursor.read) != 1:
+            return None
+        key = str(source.paths[0])
+        at, head = cursor.read.get(key), cursor.state["heads"].get(key)
+        if at is None or head is None or cursor.state["damaged"].get(key) or cursor.state["ended"].get(key):
+            return None
+        data = self._appended(key, at, head)
+        if data is None:
+            return None
+        points: dict[bytes, tuple[list[int], list[float], list[float], bool]] = {}
+        end = self._decoded(data, points)
+        if end is None:
+            return None
+        found: list[Event | Cursor] = [*_pieces(source.run, points)]
+        return [*found, Cursor({key: at + end}, cursor.state)]
+
+    def _appended(self, path: str, at: int, head: bytes) -> bytes | None:
+        """Give the bytes behind a place; None where they are many, or the file is no longer the one that was read."""
+        try:
+            file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        except OSError:
+            return None
+        try:
+            info = os.fstat(file)
+            if not stat.S_ISREG(info.st_mode) or not at <= info.st_size <= at + self.MOST_BYTES:
+                return None
+            if os.read(file, _HEAD) != head:
+                return None
+            os.lseek(file, at, os.SEEK_SET)
+            return os.read(file, info.st_size - at)
+        except OSError:
+            return None
+        finally:
+            os.close(file)
+
+    def _decoded(
+        self, data: bytes, points: dict[bytes, tuple[list[int], list[float], list[float], bool]]
+    ) -> int | None:
+        """Add the scalars of all complete records to `points`, by tag; give where these end, None where one is unusual."""
+        here = 0
+        while here + HEADER <= len(data):
+            length, crc = struct.unpack_from("<QI", data, here)
+            if masked_crc(data[here : here + 8]) != crc:
+                return None
+            start, end = here + HEADER, here + HEADER + length
+            if end + FOOTER > len(data):
+                break
+            record = data[start:end]
+            if masked_crc(record) != struct.unpack_from("<I", data, end)[0]:
+                return None
+            form = self._form(record)
+            if form is None:
+                return None
+            wall = struct.unpack_from("<d", record, form.wall_at)[0]
+            step = 0
+            if form.step_span != (0, 0):
+                value, stop = _varint(record, *form.step_span)
+                if stop != form.step_span[1]:
+                    return None
+                step = _signed(value)
+            for tag, kind, place, is_single in form.scalars:
+                own = points.get(tag)
+                if own is None:
+                    own = points[tag] = ([], [], [], is_single)
+                elif own[3] != is_single:
+                    return None
+                own[0].append(step)
+                own[1].append(wall)
+                own[2].append(struct.unpack_from(kind, record, place)[0])
+            here = end + FOOTER
+        return here
+
+    def _form(self, record: bytes) -> _Form | None:
+        known = self._forms.get(len(record), [])
+        for form in known:
+            if form.fits(record):
+                return form
+        new = _Form.of(record)
+        if new is not None:
+            if len(self._forms) > MOST_PATTERNS**2:
+                self._forms.clear()
+            self._forms[len(record)] = [new, *known[: MOST_PATTERNS - 1]]
+        return new
+
+
+def _pieces(run: str, points: dict[bytes, tuple[list[int], list[float], list[float], bool]]) -> Iterator[CurvePiece]:
+    """Give the curves of scalars by tag; tags with the same steps and times come in one piece."""
+    left = list(points.items())
+    while left:
+        steps, walls = left[0][1][:2]
+        members, others = {}, []
+        for tag, own in left:
+            near = own[0] == steps and all(abs(a - b) <= SAME_TIME for a, b in zip(own[1], walls, strict=True))
+            if near:
+                members[tag.decode(errors="replace")] = np.array(own[2], np.float32 if own[3] else np.float64)
+            else:
+                others.append((tag, own))
+        yield CurvePiece(run, np.array(steps, np.int64), members, np.array(walls))
+        left = others
 
 
 # --- many records at once ---
