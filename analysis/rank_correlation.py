@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -342,7 +342,7 @@ def correlation_intervals(
     return correlation_spread(statistic, n, draws=draws, seed=seed, engine=engine, progress=progress).interval(level)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Spread:
     """What intervals of correlations are read from, whatever their coverage.
 
@@ -359,6 +359,11 @@ class Spread:
     draws: np.ndarray
     method: str
 
+    @cached_property
+    def _last(self) -> np.ndarray:
+        """Number of the last draw that is not NaN, shape (k,); -1 where all are."""
+        return np.count_nonzero(~np.isnan(self.draws), axis=0) - 1
+
     def interval(self, level: float) -> Interval:
         """Give the intervals, arrays of shape (k,)."""
         if self.method == "jackknife":
@@ -366,7 +371,7 @@ class Spread:
         nowhere = np.full(self.whole.shape, np.nan)
         if not len(self.draws):
             return Interval(nowhere, nowhere)
-        last = np.count_nonzero(~np.isnan(self.draws), axis=0) - 1
+        last = self._last
         columns = np.arange(len(last))
         ends = []
         for share in ((1 - level) / 2, (1 + level) / 2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -33,7 +33,7 @@ from ..rank_correlation import (
     why_no_interval,
 )
 from ..remembered import Remembered
-from ..resampling import DRAWS, t_interval
+from ..resampling import DRAWS, t_quantile
 from ..score_marks import bump_panel, interval_rows, short_number
 from ..score_table import Grid, ScoreRows, chosen_scores, grids_of, redrawn_ranks
 
@@ -55,8 +55,8 @@ class TaskStability:
         Checkpoints, seeds or other values of the column asked about, in order.
     reference : int
         Number of the condition the others are compared with; -1 where each is compared with all others.
-    good : ndarray, shape (models, conditions)
-        Scores, higher better.
+    good, value : ndarray, shape (models, conditions)
+        Scores, higher better; and as given.
     ranks, rank_low, rank_high : ndarray, shape (models, conditions)
         1 the best; the interval where standard errors are known.
     tau, low, high : ndarray, shape (conditions,)
@@ -80,6 +80,7 @@ class TaskStability:
     conditions: tuple[Any, ...]
     reference: int
     good: np.ndarray
+    value: np.ndarray
     ranks: np.ndarray
     rank_low: np.ndarray
     rank_high: np.ndarray
@@ -174,8 +175,7 @@ class KendallQuestion(Question):
         """Fill in the column that tells rankings apart."""
         if self.over or not store.has_rows("scores"):
             return self
-        frame = store.rows("scores")
-        several = [name for name in present(frame, _TELL_APART) if frame[name].nunique() > 1]
+        several = _several.of(store, "", lambda: _with_several_values(store.rows("scores")))
         return replace(self, over=several[0]) if several else self
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> RankStability:
@@ -200,6 +200,14 @@ class KendallQuestion(Question):
             tables=_tables(tasks, asked.over, known.ordered),
             notes=_notes(tasks, list(known.left_out), known.scores, asked, known.ordered),
         )
+
+
+def _with_several_values(frame: pd.DataFrame) -> list[str]:
+    """Give the columns that may tell rankings apart, and do."""
+    return [name for name in present(frame, _TELL_APART) if frame[name].nunique() > 1]
+
+
+_several = Remembered[list[str]]()
 
 
 def _kept(grid: Grid, asked: KendallQuestion, *, ordered: bool) -> tuple[Grid, int] | None:
@@ -287,6 +295,10 @@ class _Ranked:
         Of tau-b of each condition and their mean; and of Kendall's W, None where it has none.
     matrix, ranks, monotonicity
         As in `TaskStability`.
+    w : float
+        Kendall's W of all models.
+    monotonic : tuple of float
+        Mean of `monotonicity` where it is known, its standard error, and the degrees of freedom of that.
     rank_draws : ndarray, shape (draws, models, conditions), or None
         Sorted ranks of redrawn scores.
     """
@@ -299,6 +311,8 @@ class _Ranked:
     ranks: np.ndarray
     rank_draws: np.ndarray | None
     monotonicity: np.ndarray
+    w: float
+    monotonic: tuple[float, float, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -366,6 +380,9 @@ def _rankings(
     if ordered:
         steps = np.array(grid.columns, dtype=float)
         monotonicity = PairOrders.of(np.column_stack([steps, grid.good.T])).against(0)[1:]
+    known = monotonicity[~np.isnan(monotonicity)]
+    m = len(known)
+    error = float(np.std(known, ddof=1)) / math.sqrt(m) if m > 1 else math.nan
     return _Ranked(
         grid=grid,
         reference=reference,
@@ -375,7 +392,14 @@ def _rankings(
         ranks=midranks(grid.good),
         rank_draws=_rank_draws(grid, asked) if has_errors and alone else None,
         monotonicity=monotonicity,
+        w=kendall_w(grid.good),
+        monotonic=(float(known.mean()) if m else math.nan, error, m - 1),
     )
+
+
+@lru_cache(maxsize=256)
+def _t_quantile(level: float, df: int) -> float:
+    return float(t_quantile(level, df))
 
 
 def _stability(name: str, ranked: _Ranked, asked: KendallQuestion, ordered: bool) -> TaskStability:
@@ -385,8 +409,8 @@ def _stability(name: str, ranked: _Ranked, asked: KendallQuestion, ordered: bool
     low, high = (np.asarray(end) for end in ranked.spread.interval(asked.level))
     w_low, w_high = math.nan, math.nan
     if ranked.w_spread is not None:
-        ends = ranked.w_spread.interval(asked.level)
-        w_low, w_high = np.clip([ends.low, ends.high], 0, 1)[:, 0].tolist()
+        of_w = ranked.w_spread.interval(asked.level)
+        w_low, w_high = np.clip([of_w.low, of_w.high], 0, 1)[:, 0].tolist()
     rank_low = rank_high = np.full((n, k), np.nan)
     if ranked.rank_draws is not None:
         last = len(ranked.rank_draws) - 1
@@ -394,18 +418,17 @@ def _stability(name: str, ranked: _Ranked, asked: KendallQuestion, ordered: bool
         rank_low, rank_high = (ranked.rank_draws[round(share * last)] for share in shares)
     monotonic = Estimate(math.nan, why_no_interval="conditions have no order")
     if ordered:
-        known = ranked.monotonicity[~np.isnan(ranked.monotonicity)]
-        mean = float(known.mean()) if len(known) else math.nan
-        of_mean = t_interval(known, asked.level)
-        why = "" if len(known) > 1 else "fewer than 2 models"
-        low_end, high_end = np.clip([of_mean.low, of_mean.high], -1, 1).tolist()
-        monotonic = Estimate(mean, low_end, high_end, asked.level, "mean over models", why)
+        mean, error, df = ranked.monotonic
+        half = _t_quantile(asked.level, df) * error
+        ends = (max(mean - half, -1.0), min(mean + half, 1.0)) if df > 0 else (math.nan, math.nan)
+        monotonic = Estimate(mean, *ends, asked.level, "mean over models", "" if df > 0 else "fewer than 2 models")
     return TaskStability(
         task=name,
         models=grid.rows,
         conditions=grid.columns,
         reference=ranked.reference,
         good=grid.good,
+        value=grid.values["value"],
         ranks=ranked.ranks,
         rank_low=rank_low,
         rank_high=rank_high,
@@ -415,7 +438,7 @@ def _stability(name: str, ranked: _Ranked, asked: KendallQuestion, ordered: bool
         previous=np.concatenate([[np.nan], matrix[np.arange(1, k), np.arange(k - 1)]]),
         matrix=matrix,
         mean=_estimate(float(whole[-1]), float(low[-1]), float(high[-1]), n, asked),
-        w=_estimate(kendall_w(grid.good), w_low, w_high, n, asked),
+        w=_estimate(ranked.w, w_low, w_high, n, asked),
         monotonicity=ranked.monotonicity,
         monotonic=monotonic,
     )
@@ -467,34 +490,50 @@ def _key(condition: Any) -> str:
 
 
 def _tables(tasks: Sequence[TaskStability], over: str, ordered: bool) -> dict[str, pd.DataFrame]:
-    by_task, by_condition, ranks = [], [], []
-    for one in tasks:
-        row = {"task": one.task, "models": len(one.models), "conditions": len(one.conditions)}
-        row |= {"mean_tau_b": one.mean.value, "low": one.mean.low, "high": one.mean.high, "kendall_w": one.w.value}
-        if ordered:
-            row |= {"monotonicity": one.monotonic.value, "monotonicity_low": one.monotonic.low,
-                    "monotonicity_high": one.monotonic.high}  # fmt: skip
-        by_task.append(row)
-        for place, condition in enumerate(one.conditions):
-            by_condition.append(
-                {
-                    "task": one.task, over: condition, "tau_b": one.tau[place], "low": one.low[place],
-                    "high": one.high[place], "n": len(one.models), "tau_b_previous": one.previous[place],
-                    "is_reference": place == one.reference,
-                }
-            )  # fmt: skip
-        # A list of ranks is given with its intervals or not at all.
-        for i, model in enumerate(one.models if len(tasks) == 1 else ()):
-            for place, condition in enumerate(one.conditions):
-                ranks.append(
-                    {
-                        "task": one.task, "model": model, over: condition, "score": abs(one.good[i, place]),
-                        "rank": one.ranks[i, place], "rank_low": one.rank_low[i, place],
-                        "rank_high": one.rank_high[i, place],
-                    }
-                )  # fmt: skip
+    ends = {"mean_tau_b": "mean", "kendall_w": "w"} | ({"monotonicity": "monotonic"} if ordered else {})
+    by_task: dict[str, Any] = {
+        "task": [one.task for one in tasks],
+        "models": [len(one.models) for one in tasks],
+        "conditions": [len(one.conditions) for one in tasks],
+    }
+    for name, attribute in ends.items():
+        estimates = [getattr(one, attribute) for one in tasks]
+        start = "" if name == "mean_tau_b" else f"{name}_"
+        by_task |= {name: [e.value for e in estimates], f"{start}low": [e.low for e in estimates],
+                    f"{start}high": [e.high for e in estimates]}  # fmt: skip
+    sizes = [len(one.conditions) for one in tasks]
+    reference = np.concatenate([np.arange(len(one.conditions)) == one.reference for one in tasks])
+    by_condition = {
+        "task": np.repeat(np.array([one.task for one in tasks], dtype=object), sizes),
+        over: _in_a_row([one.conditions for one in tasks]),
+        "tau_b": np.concatenate([one.tau for one in tasks]),
+        "low": np.concatenate([one.low for one in tasks]),
+        "high": np.concatenate([one.high for one in tasks]),
+        "n": np.repeat([len(one.models) for one in tasks], sizes),
+        "tau_b_previous": np.concatenate([one.previous for one in tasks]),
+        "is_reference": reference,
+    }
     tables = {"tasks": pd.DataFrame(by_task), "tau": pd.DataFrame(by_condition)}
-    return tables | ({"ranks": pd.DataFrame(ranks)} if ranks else {})
+    if len(tasks) > 1:  # a list of ranks is given with its intervals or not at all
+        return tables
+    one = tasks[0]
+    n, k = one.ranks.shape
+    ranks = {
+        "task": [one.task] * (n * k),
+        "model": np.repeat(np.array(one.models, dtype=object), k),
+        over: list(one.conditions) * n,
+        "score": one.value.ravel(),
+        "rank": one.ranks.ravel(),
+        "rank_low": one.rank_low.ravel(),
+        "rank_high": one.rank_high.ravel(),
+    }
+    return tables | {"ranks": pd.DataFrame(ranks)}
+
+
+def _in_a_row(parts: Sequence[tuple[Any, ...]]) -> Any:
+    """Give the keys of all parts one after the other; as an array where they are numbers, which is soon a column."""
+    keys = [key for part in parts for key in part]
+    return np.array(keys, dtype=float) if all(isinstance(key, float) for key in keys) else keys
 
 
 def _notes(
@@ -642,16 +681,12 @@ def _many_tasks(question: KendallQuestion, result: RankStability) -> tuple[Panel
     conditions = sorted(keys) if result.ordered else sorted(keys, key=str)
     at = {condition: place for place, condition in enumerate(conditions)}
     values = np.full((len(tasks), len(conditions)), np.nan)
-    clauses: list[Clause] = []
     for row, one in enumerate(tasks):
         for place, condition in enumerate(one.conditions):
             if condition in at:
                 values[row, at[condition]] = one.tau[place]
-        clauses += [
-            All((is_in("task", (one.task,)), is_in(result.over, (c.item() if isinstance(c, np.generic) else c,))))
-            for c in conditions
-        ]
     names = tuple(one.task for one in tasks)
+    plain = tuple(c.item() if isinstance(c, np.generic) else c for c in conditions)
     columns = tuple(short_number(condition) for condition in conditions)
     few = values.size <= 160
     texts = tuple(tuple("" if np.isnan(v) else f"{v:.2f}" for v in row) for row in values.tolist()) if few else ()
@@ -663,13 +698,13 @@ def _many_tasks(question: KendallQuestion, result: RankStability) -> tuple[Panel
         marks=(
             Cells(
                 key="tau", values=values, rows=names, columns=columns, texts=texts, low=min(0.0, _least(values)), high=1.0,
-                label="tau-b", origin=Clauses("scores", tuple(clauses)),
+                label="tau-b", origin=Clauses("scores", _of_cells(result.over, names, plain)),
             ),
         ),
         title=f"tau-b by {result.over}{cut}",
     )  # fmt: skip
     rows = np.arange(len(tasks), dtype=float)
-    behind = Clauses("scores", tuple(is_in("task", (name,)) for name in names))
+    behind = Clauses("scores", _of_tasks(names))
     marks: list[Mark] = []
     for number, (label, parts) in enumerate(
         (("mean tau-b, over models", [one.mean for one in tasks]), ("monotonicity", [one.monotonic for one in tasks]))
@@ -690,6 +725,18 @@ def _many_tasks(question: KendallQuestion, result: RankStability) -> tuple[Panel
         title="Mean",
     )
     return heat, means
+
+
+@lru_cache(maxsize=8)
+def _of_tasks(names: tuple[str, ...]) -> tuple[Clause, ...]:
+    return tuple(is_in("task", (name,)) for name in names)
+
+
+@lru_cache(maxsize=8)
+def _of_cells(over: str, names: tuple[str, ...], conditions: tuple[Any, ...]) -> tuple[Clause, ...]:
+    """Give the clause of every task under every condition; the same ones for every coverage."""
+    under = [is_in(over, (condition,)) for condition in conditions]
+    return tuple(All((task, condition)) for task in _of_tasks(names) for condition in under)
 
 
 def _least(values: np.ndarray) -> float:
