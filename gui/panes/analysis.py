@@ -37,6 +37,7 @@ class AnalysisPane(QFrame):
         self.setProperty("role", "pane-body")
         self._workspace = workspace
         self._key = key
+        self._is_left = False
         self.view = QuestionView(workspace, tasks, f"pane:{key}", self)
         self.view.figure_view.set_heading_visible(False)  # it stands in the title bar of the pane
         self.view.answered.connect(self.answered)
@@ -65,11 +66,12 @@ class AnalysisPane(QFrame):
     def refresh(self) -> None:
         """Ask again; nothing is computed where nothing the answer reads has changed."""
         pane = self._workspace.pane(self._key)
-        if pane is not None:
+        if pane is not None and not self._is_left:
             self.view.ask(pane.analysis, dict(pane.question), pane.where)
 
     def leave(self) -> None:
-        """Stop computing, because the pane is being closed."""
+        """Stop computing, because the pane is being closed; one with the same key may take its place before it is deleted."""
+        self._is_left = True
         self.view.forget()
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
