@@ -1,4 +1,7 @@
-"""The data that comes in: a loader in a worker thread whose batches become snapshots, and a timer that asks for what is new."""
+"""The data that comes in: a loader in a worker thread whose batches become snapshots, and two timers that ask for what is new.
+
+One has everything looked at, about every second; the other, several times a second, only what grew a moment ago.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
+from ..models.early_reading import EarlyReading
 from ..models.loader import Loader
-from ..models.pace import SHORTEST, rest
+from ..models.pace import SHORTEST, live_rest, rest
 from ..models.progress import CancellableProgress
 from ..models.store import RunStore
 from .tasks import FEED, TaskRunner
 from .workspace import Workspace
 
 _LIVE_SECONDS = 60.0
+_TAIL = "tail"
+"""The slot in which what grew a moment ago is read on."""
+
+_AT_ONCE = 0.005
+"""Seconds that are not worth waiting for."""
 
 
 @dataclass(eq=False)
@@ -24,6 +33,7 @@ class _Opening:
     """What was opened at once, and all that was read of it so far; only who holds the lock reads on."""
 
     loader: Loader
+    begun: EarlyReading | None = None
     store: RunStore = field(default_factory=RunStore)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -60,14 +70,31 @@ class Feed(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(round(1000 * SHORTEST))
         self._timer.timeout.connect(self._on_timer_timeout)
+        self._tail_timer = QTimer(self)
+        self._tail_timer.setSingleShot(True)
+        self._tail_timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._tail_timer.timeout.connect(self._on_tail_timer_timeout)
+        self._spent = (0.0, 0.0)
         self._batch.connect(self._on_self_batch)
         tasks.let_go.connect(self._on_tasks_let_go)
         self.seconds = 0.0
         """How long the last whole reading took."""
 
-    def open(self, roots: Sequence[str]) -> None:
-        """Read everything below `roots`, in place of what was open."""
-        self._opening = _Opening(Loader(roots, patterns=self._workspace.session.text_patterns))
+    def open(self, roots: Sequence[str], begun: EarlyReading | None = None) -> None:
+        """Read everything below `roots`, in place of what was open.
+
+        Parameters
+        ----------
+        roots : sequence of str
+            Folders, files, patterns or addresses.
+        begun : EarlyReading, optional
+            Who reads them already.
+        """
+        patterns = self._workspace.session.text_patterns
+        if begun is not None and begun.paths == tuple(roots) and not patterns:
+            self._opening = _Opening(begun.loader, begun)
+        else:
+            self._opening = _Opening(Loader(roots, patterns=patterns))
         self._grew.clear()
         self._workspace.set_store(RunStore())
         self._read("Reading " + ", ".join(root.rstrip("/").rpartition("/")[2] for root in roots), first=True)
@@ -91,12 +118,15 @@ class Feed(QObject):
             self._timer.start()
         else:
             self._timer.stop()
+            self._tail_timer.stop()
 
     def stop(self) -> None:
         """Stop reading for good."""
         self._timer.stop()
+        self._tail_timer.stop()
         self._opening = None
         self._tasks.cancel(FEED)
+        self._tasks.cancel(_TAIL)
 
     def _read(self, title: str, *, first: bool) -> None:
         opening = self._opening
@@ -108,12 +138,16 @@ class Feed(QObject):
             with opening.lock:  # a reading that was cancelled may still be on its way out
                 before = opening.store
                 begun, begun_here = time.perf_counter(), time.thread_time()
-                for events in opening.loader.new_events(progress):
+                begun_early, opening.begun = opening.begun, None
+                coming = opening.loader.new_events if begun_early is None else begun_early.batches
+                for events in coming(progress):
                     opening.store = opening.store.adding(events)
                     self._batch.emit(opening, opening.store)
                 found = opening.store is not before
                 if found:
                     opening.store.rows("runs")  # made here, it is there when the GUI thread asks
+                # What grows is looked at in between; then this look is only for what else there may be.
+                found = found and not opening.loader.has_recent
                 return rest(time.thread_time() - begun_here, time.perf_counter() - begun, found=found)
 
         def done(seconds: float) -> None:
@@ -122,12 +156,45 @@ class Feed(QObject):
             if first:
                 self.seconds = time.monotonic() - started
                 self.loaded.emit()
+            self._tail()
 
         def failed(error: Exception) -> None:
             self._reading = False
             self.failed.emit(f"Reading stopped: {error}")
 
         self._tasks.start(FEED, title, work, done, failed)
+
+    def _tail(self) -> None:
+        """Have what grew a moment ago looked at in a while."""
+        if self._timer.isActive() and not self._tail_timer.isActive():
+            wait = live_rest(time.process_time() - self._spent[0], time.monotonic() - self._spent[1])
+            self._tail_timer.start(max(0, round(1000 * wait)))
+
+    def _read_tail(self) -> None:
+        opening = self._opening
+        if opening is None or not opening.loader.has_recent:
+            return
+        self._spent = (time.process_time(), time.monotonic())
+
+        def work(progress: CancellableProgress) -> None:
+            with opening.lock:
+                events = opening.loader.latest_events(progress)
+                if events:
+                    opening.store = opening.store.adding(events)
+                    self._batch.emit(opening, opening.store)
+
+        self._tasks.start(_TAIL, "Following what grows", work, lambda _: self._tail(), self._on_tail_failed)
+
+    def _on_tail_failed(self, error: Exception) -> None:
+        self.failed.emit(f"Reading stopped: {error}")
+
+    def _on_tail_timer_timeout(self) -> None:
+        # What was drawn since the last look may have cost more than could be known then.
+        wait = live_rest(time.process_time() - self._spent[0], time.monotonic() - self._spent[1])
+        if wait > _AT_ONCE:
+            self._tail_timer.start(round(1000 * wait))
+        elif not self._reading and not self._is_paused:
+            self._read_tail()
 
     def _on_tasks_let_go(self, slot: str) -> None:
         if slot == FEED and self._opening is not None:

@@ -35,6 +35,9 @@ _BATCH_SOURCES = 64
 _SMALL_BYTES = 1 << 20
 """Size below which a source is read at once, without another thread."""
 
+_RECENT_SECONDS = 10.0
+"""Seconds for which a source that grew is looked at more often than the others."""
+
 _LONG_SECONDS = 0.02
 _FEW_TIMES = 16
 
@@ -56,11 +59,19 @@ class _Watched:
 class _Found:
     """A source that has something new, and the state it is in."""
 
-    source: Source
-    identity: tuple[str, str]
-    reader: Reader
+    watched: _Watched
     state: _State
     mirror: Mirror | None
+
+    @property
+    def source(self) -> Source:
+        """The source."""
+        return self.watched.source
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.watched.identity
 
     @property
     def size(self) -> int:
@@ -117,6 +128,7 @@ class Loader:
         self._problems: dict[tuple[str, str], tuple[Problem, ...]] = {}
         self._said: dict[Problem, None] = {}
         self._looked_at: dict[int, _Watched] = {}
+        self._recent: dict[tuple[str, str], tuple[_Watched, float]] = {}
 
     def new_events(self, progress: Progress = quiet) -> Iterator[list[Event]]:
         """Give what is new since the last call, in batches; the first call gives all there is.
@@ -174,9 +186,46 @@ class Loader:
             if batch:
                 yield batch
 
+    @property
+    def has_recent(self) -> bool:
+        """Whether sources on this machine grew a moment ago, so that `latest_events` may find something."""
+        return bool(self._recent)
+
+    def latest_events(self, progress: Progress = quiet) -> list[Event]:
+        """Give what is new in the sources that grew a moment ago; what else there may be is for `new_events` to find.
+
+        Raises
+        ------
+        Cancelled
+            When `progress` says so; the next call gives what was not given.
+        """
+        still_wanted = _only_cancelled(progress)
+        now = time.monotonic()
+        events: list[Event] = []
+        read: list[tuple[_Found, _WasRead]] = []
+        for identity, (watched, grew) in list(self._recent.items()):
+            state = _state(watched, None)
+            if not state or state == self._states.get(identity):
+                if now - grew > _RECENT_SECONDS:
+                    del self._recent[identity]
+                continue
+            still_wanted(0, 0)
+            one = _Found(watched, state, None)
+            was_read = _read(one, self._cursors.get(identity), progress)
+            settled = self._problems.get(identity, ())
+            events += was_read[0]
+            if settled or was_read[1]:
+                events.append(SourceRead(watched.source.relative, was_read[1], settled))
+            read.append((one, was_read))
+        self._remember(read)
+        return events
+
     def _remember(self, read: list[tuple[_Found, _WasRead]]) -> None:
         """Take sources as read, whose events are handed on now: what a cancel kept back is read again the next time."""
+        now = time.monotonic()
         for one, (_, problems, cursor) in read:
+            if one.identity in self._states and one.mirror is None:
+                self._recent[one.identity] = (one.watched, now)
             self._cursors[one.identity] = cursor
             self._problems[one.identity] = problems
             self._states[one.identity] = one.state
@@ -204,6 +253,8 @@ class Loader:
             if identity in seen:
                 continue
             seen.add(identity)
+            if identity in self._recent:
+                self._recent[identity] = (watched, self._recent[identity][1])
             looked_at[id(found)] = watched
             mirror = self._discovery.mirror(found.path)
             state = _state(watched, mirror)
@@ -211,7 +262,7 @@ class Loader:
                 continue
             if identity not in self._states and _makes_run(watched.reader):
                 news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
-            changed.append(_Found(found, identity, watched.reader, state, mirror))
+            changed.append(_Found(watched, state, mirror))
         self._looked_at = looked_at
         taken = (
             {path for watched in looked_at.values() for path in watched.source.paths}
@@ -221,6 +272,7 @@ class Loader:
         for identity in [identity for identity in self._states if identity not in seen]:
             gone = self._sources.pop(identity)
             del self._states[identity]
+            self._recent.pop(identity, None)
             settled = self._problems.pop(identity, ())
             if not taken.isdisjoint(gone.paths):
                 # It turned out to be of another format, as whose it is read now.
@@ -308,7 +360,7 @@ def _only_cancelled(progress: Progress) -> Progress:
 
 def _read(found: _Found, cursor: Cursor | None, progress: Progress) -> _WasRead:
     """Read one source: what it gives, whatever goes wrong with it, and where to go on."""
-    source, reader, mirror = found.source, found.reader, found.mirror
+    source, reader, mirror = found.source, found.watched.reader, found.mirror
     events: list[Event] = []
     problems: list[Problem] = []
     still_wanted = _only_cancelled(progress)

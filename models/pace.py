@@ -11,6 +11,12 @@ WAITING_SHARE = 0.2
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds between two looks."""
 
+LIVE_SHARE = 0.2
+"""Share of a processor that following what grows may cost, all that is computed and drawn for it included."""
+
+SOONEST = 0.1
+"""Seconds between two looks at what grew a moment ago."""
+
 
 def rest(processor_seconds: float, seconds: float, *, found: bool) -> float:
     """Give the seconds to wait until the next look.
@@ -24,3 +30,15 @@ def rest(processor_seconds: float, seconds: float, *, found: bool) -> float:
     """
     least = seconds if found else max(processor_seconds / SHARE, seconds / WAITING_SHARE)
     return min(LONGEST, max(SHORTEST, least))
+
+
+def live_rest(processor_seconds: float, seconds: float) -> float:
+    """Give the seconds still to wait until the next look at what grew a moment ago; not above 0: none.
+
+    Parameters
+    ----------
+    processor_seconds, seconds : float
+        What the whole program has cost since the last such look: time of a processor, and time that passed. What is drawn
+        because of a look counts, and so does what else the user has done meanwhile, which comes first.
+    """
+    return min(SHORTEST, max(SOONEST, processor_seconds / LIVE_SHARE)) - seconds

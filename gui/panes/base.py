@@ -98,6 +98,11 @@ def data_key(store: RunStore, inputs: tuple[str, ...], options: Mapping[str, Any
     return key
 
 
+def _differs_in_data_only(asked: tuple[Any, ...], before: tuple[Any, ...]) -> bool:
+    """Whether a question is the one asked before, under the same filter and maps, of data that changed."""
+    return len(before) == len(asked) and asked[:2] == before[:2] and asked[2][:2] == before[2][:2]
+
+
 class QuestionView(QWidget):
     """Shows the answer to one question and keeps it up to date.
 
@@ -135,7 +140,9 @@ class QuestionView(QWidget):
         self._workspace = workspace
         self._tasks = tasks
         self._slot = slot
-        self._asked: tuple[object, ...] = ()
+        self._asked: tuple[Any, ...] = ()
+        self._is_computing = False
+        self._next: tuple[str, dict[str, Any], str] | None = None
         self._store: RunStore | None = None
         self._refusal = ("", "", "")
         self._is_waiting = False
@@ -197,7 +204,12 @@ class QuestionView(QWidget):
             store = store.keeping(Holds(where))
         analysis = registry.analysis(identifier)
         asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs, options))
+        self._next = None
         if asked == self._asked:
+            return
+        if self._is_computing and _differs_in_data_only(asked, self._asked):
+            # Data that come in faster than they are answered would otherwise never be shown.
+            self._next = (identifier, dict(options), where)
             return
         self._asked = asked
         self._store = store  # held, so that the identities in the key stay those of living objects
@@ -214,12 +226,13 @@ class QuestionView(QWidget):
 
     def forget(self) -> None:
         """Stop computing; the next `ask` computes anew."""
-        self._asked = ()
+        self._asked, self._next = (), None
         self._tasks.cancel(self._slot)
         self._settle()
 
     def _start(self) -> None:
         assert self._work is not None
+        self._is_computing = True
         self._spinner.start()
         self._tasks.start(self._slot, self._title, self._work, self._on_answer, self._on_failure)
 
@@ -241,6 +254,12 @@ class QuestionView(QWidget):
         if self._workspace.session.highlight is not None:
             self.emphasise(self._workspace.now.emphasis)
         self.answered.emit(answer)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask again where data came in while the last question was answered."""
+        if self._next is not None:
+            self.ask(*self._next)
 
     def _on_failure(self, error: Exception) -> None:
         self._settle()
@@ -253,6 +272,7 @@ class QuestionView(QWidget):
         self._refusal = (what, remedy, "Map columns…" if can_map else "")
         self._show_refusal()
         self.answered.emit(None)
+        self._go_on()
 
     @property
     def _is_reading(self) -> bool:
@@ -269,6 +289,7 @@ class QuestionView(QWidget):
         self._stack.setCurrentWidget(self._error)
 
     def _settle(self) -> None:
+        self._is_computing = False
         self._spinner.stop()
         self._bar.hide()
         self._is_waiting = False
@@ -299,6 +320,7 @@ class QuestionView(QWidget):
     def _on_tasks_let_go(self, slot: str) -> None:
         """Say that the user stopped it: a figure of an older question would pass for the answer."""
         if slot == self._slot and self._asked:
+            self._next = None
             self._settle()
             self.answer = None
             self._error.set_content("It was stopped before it was answered.", button=_AGAIN)

@@ -140,7 +140,7 @@ class CurvesPane(QWidget):
         # Many changes at once (a reader's batches, a dragged slider) become one round of questions.
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_COALESCE_MS)
+        self._asked_at = 0.0
         self._timer.timeout.connect(self._on_timer_timeout)
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self._schedule)
@@ -175,9 +175,12 @@ class CurvesPane(QWidget):
 
     def _schedule(self) -> None:
         if not self._timer.isActive():
-            self._timer.start()
+            # The first of many changes is answered at once, those that follow soon after together.
+            since = round(1000 * (time.monotonic() - self._asked_at))
+            self._timer.start(max(0, _COALESCE_MS - since))
 
     def _on_timer_timeout(self) -> None:
+        self._asked_at = time.monotonic()
         self._arrange()
         self._ask()
 

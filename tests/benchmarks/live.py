@@ -143,19 +143,23 @@ class Latencies:
 
 
 class Turns:
-    """How long each turn of the event loop takes, in milliseconds of time and of the main thread's processor."""
+    """How long each turn of the event loop takes, in milliseconds of time and of the main thread's processor.
 
-    def __init__(self, dispatcher: Any) -> None:
-        self._begun = (time.perf_counter(), time.thread_time())
+    A timer that is always due soon is only heard between turns: no turn is longer than the time between two of its signals.
+    """
+
+    EVERY_MS = 4
+
+    def __init__(self, timer: Any) -> None:
+        self._last = (time.perf_counter(), time.thread_time())
         self.found: list[tuple[float, float]] = []
-        dispatcher.awake.connect(self._on_dispatcher_awake)
-        dispatcher.aboutToBlock.connect(self._on_dispatcher_about_to_block)
+        timer.timeout.connect(self._on_timer_timeout)
+        timer.start(self.EVERY_MS)
 
-    def _on_dispatcher_awake(self) -> None:
-        self._begun = (time.perf_counter(), time.thread_time())
-
-    def _on_dispatcher_about_to_block(self) -> None:
-        self.found.append((1e3 * (time.perf_counter() - self._begun[0]), 1e3 * (time.thread_time() - self._begun[1])))
+    def _on_timer_timeout(self) -> None:
+        now = (time.perf_counter(), time.thread_time())
+        self.found.append((1e3 * (now[0] - self._last[0]), 1e3 * (now[1] - self._last[1])))
+        self._last = now
 
     def taken(self) -> np.ndarray:
         """Give what was found since the last call, shape (n, 2)."""
@@ -224,7 +228,7 @@ def facts(seconds: float, cpu: float, appends: np.ndarray, turns: np.ndarray) ->
 
 def follow(folder: Path, shown: int, seconds: float, log: TextIO, warm_up: float) -> list[Facts]:
     """Follow what grows in the main window, all of whose panes are as they are at first; give the facts of each minute."""
-    from PySide6.QtCore import QAbstractEventDispatcher, QTimer
+    from PySide6.QtCore import Qt, QTimer
     from PySide6.QtWidgets import QApplication
 
     from runglass.gui.main_window import MainWindow
@@ -251,8 +255,9 @@ def follow(folder: Path, shown: int, seconds: float, log: TextIO, warm_up: float
     window.open([str(folder)])
     told: list[Facts] = []
     everything: list[tuple[np.ndarray, np.ndarray]] = []
-    dispatcher = QAbstractEventDispatcher.instance()
-    turns = Turns(dispatcher)
+    beat = QTimer()
+    beat.setTimerType(Qt.TimerType.PreciseTimer)
+    turns = Turns(beat)
     marks: list[tuple[float, float]] = []
 
     def begin() -> None:

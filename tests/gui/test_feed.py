@@ -45,3 +45,38 @@ def test_that_following_does_not_take_up_what_the_user_stopped(feed, qtbot, tmp_
     qtbot.waitUntil(lambda: not feed._tasks.running)
     feed._on_timer_timeout()
     assert feed._tasks.running
+
+
+def test_that_what_grows_is_followed_between_the_looks_at_everything(feed, qtbot, tmp_path, monkeypatch):
+    write_runs(tmp_path / "p", 3)
+    with qtbot.waitSignal(feed.loaded):
+        feed.open([str(tmp_path / "p")])
+    feed.follow(True)
+
+    def log(step):
+        with open(tmp_path / "p" / "run_1" / "metrics.csv", "a") as file:
+            file.write(f"{step},{step}\n")
+
+    def points():
+        return [len(run.curves["loss"]) for run in feed._workspace.now.all.runs.values()]
+
+    log(2)
+    feed.refresh()
+    qtbot.waitUntil(lambda: points() == [2, 3, 2])
+    monkeypatch.setattr(feed, "refresh", lambda: None)
+    for step in (3, 4):
+        log(step)
+        qtbot.waitUntil(lambda step=step: points() == [2, step + 1, 2])
+    feed.follow(False)
+    qtbot.waitUntil(lambda: not feed._tasks.running)
+    assert not feed._tail_timer.isActive()
+
+
+def test_that_nothing_is_asked_of_runs_that_do_not_grow_between_the_looks_at_everything(feed, qtbot, tmp_path):
+    write_runs(tmp_path / "p", 3)
+    with qtbot.waitSignal(feed.loaded):
+        feed.open([str(tmp_path / "p")])
+    feed.follow(True)
+    qtbot.wait(150)
+    assert not feed._tail_timer.isActive()
+    assert not feed._tasks.running

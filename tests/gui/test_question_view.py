@@ -78,3 +78,37 @@ def test_that_a_newer_question_keeps_the_old_figure_dimmed_until_its_answer_is_t
     gate.set()
     qtbot.waitUntil(lambda: view.answer.question.weight == 0.2)
     assert view.figure_view.graphicsEffect() is None
+
+
+def test_that_data_which_come_in_faster_than_they_are_answered_are_shown(view, qtbot, monkeypatch):
+    gate, seen = threading.Semaphore(0), []
+    compute = base.answered
+
+    def slow(identifier, options, store, progress):
+        gate.acquire(timeout=10)
+        seen.append(store.points)
+        progress(0, 0)  # raises if it is no longer wanted
+        return compute(identifier, options, store, progress)
+
+    monkeypatch.setattr(base, "answered", slow)
+
+    def grow():
+        store = view._workspace.now.all
+        view._workspace.set_store(store.adding([CurvePiece("p/a", np.arange(2), {"loss": np.ones(2)})]))
+        view.ask("curve.smooth", {"tag": "loss"})
+
+    view.ask("curve.smooth", {"tag": "loss"})
+    grow()
+    grow()
+    gate.release()
+    qtbot.waitUntil(lambda: view.answer is not None)
+    assert view.answer.store.points == 5  # the first answer was not given up
+    gate.release()
+    qtbot.waitUntil(lambda: view.answer.store.points == 9)
+    assert seen == [5, 9]
+    assert not view._is_computing
+    grow()
+    view.ask("curve.smooth", {"tag": "loss", "weight": 0.1})  # another question is not kept waiting
+    gate.release()
+    gate.release()
+    qtbot.waitUntil(lambda: view.answer.question.weight == 0.1)

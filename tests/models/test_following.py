@@ -205,3 +205,72 @@ def test_that_a_folder_is_known_by_what_appears_in_a_folder_in_it(tmp_path: Path
     for _ in range(2):
         store = store.adding(event for batch in loader.new_events() for event in batch)
     assert [run.reader for run in store.runs.values() if run.curves] == ["hf trainer"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_that_what_grew_a_moment_ago_is_read_on_without_looking_at_the_rest(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, written = KINDS[kind]
+    files = [tmp_path / run / name for run in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(written(ROWS[:4]))
+    loader = Loader([str(tmp_path)])
+    store = RunStore()
+
+    def look() -> None:
+        nonlocal store
+        for events in loader.new_events():
+            store = store.adding(events)
+
+    def points() -> list[int]:
+        return [store.points, *(len(run.curves["loss"]) for run in store.runs.values())]
+
+    look()
+    assert not loader.has_recent  # read for the first time, it need not be growing
+    assert loader.latest_events() == []
+    files[0].write_bytes(written(ROWS[:9]))
+    look()
+    assert loader.has_recent
+    monkeypatch.setattr(loader._discovery, "sources", lambda *_: pytest.fail("folders were looked at"))
+    for count in (10, 17, 30):
+        files[0].write_bytes(written(ROWS[:count]))
+        files[1].write_bytes(written(ROWS[:5]))
+        store = store.adding(loader.latest_events())
+        assert points() == [count + 4, count, 4]
+    assert loader.latest_events() == []
+    monkeypatch.setattr(loader_module, "_RECENT_SECONDS", -1.0)
+    assert loader.latest_events() == []
+    assert not loader.has_recent
+    monkeypatch.undo()
+    look()
+    assert points() == [35, 30, 5]
+
+
+def test_that_a_log_that_grew_a_moment_ago_may_be_replaced_damaged_or_removed(tmp_path: Path) -> None:
+    name, written = KINDS["events"]
+    file = tmp_path / "a" / name
+    file.parent.mkdir()
+    file.write_bytes(written(ROWS[:4]))
+    loader = Loader([str(tmp_path)])
+    store = RunStore()
+    for rows in (ROWS[:4], ROWS[:6]):
+        file.write_bytes(written(rows))
+        for events in loader.new_events():
+            store = store.adding(events)
+    file.write_bytes(written(OTHERS[:8]))
+    store = store.adding(loader.latest_events())
+    (run,) = store.runs.values()
+    assert run.curves["loss"].value.tolist() == pytest.approx([value for _, value in OTHERS[:8]])
+    assert "replaced" in " ".join(problem.what for problem in store.problems)
+    whole = written(OTHERS[:10])
+    file.write_bytes(whole[:-30] + b"!!!" + whole[-27:])
+    store = store.adding(loader.latest_events())
+    assert "damaged" in " ".join(problem.what for problem in store.problems)
+    file.unlink()
+    assert loader.latest_events() == []
+    for events in loader.new_events():
+        store = store.adding(events)
+    assert "gone" in " ".join(problem.what for problem in store.problems)
+    assert not loader.has_recent
