@@ -15,6 +15,7 @@ from ...models.errors import RunglassError
 from ...models.question import Option, choices_in
 from ...models.result import Estimate, significant
 from ...models.selection import Holds
+from ...models.store import RunStore
 from ..widgets.frame_table import FrameTable
 from ..widgets.literal_tip import literal_tip
 from ..widgets.option_form import OptionForm
@@ -38,15 +39,17 @@ _MOST_ROWS = 40
 
 def estimate_rows(estimates: dict[str, Estimate]) -> pd.DataFrame:
     """Give estimates as a table one reads: name, value, interval or why there is none, unit."""
-    rows = []
-    for name, estimate in estimates.items():
-        if estimate.has_interval:
-            interval = f"[{significant(estimate.low, 3)}, {significant(estimate.high, 3)}]"
-        else:
-            interval = estimate.why_no_interval
-        value = significant(estimate.value, 3)
-        rows.append({"": name.replace("_", " "), "value": value, "interval": interval, "unit": estimate.unit})
-    return pd.DataFrame(rows, columns=["", "value", "interval", "unit"])
+    intervals = [
+        f"[{significant(one.low, 3)}, {significant(one.high, 3)}]" if one.has_interval else one.why_no_interval
+        for one in estimates.values()
+    ]
+    columns = {
+        "": [name.replace("_", " ") for name in estimates],
+        "value": [significant(one.value, 3) for one in estimates.values()],
+        "interval": intervals,
+        "unit": [one.unit for one in estimates.values()],
+    }
+    return pd.DataFrame(columns, dtype=object)
 
 
 def breakable(text: str) -> str:
@@ -82,6 +85,8 @@ class Inspector(QScrollArea):
         self._estimates = FrameTable(body, compact=True)
         self._tables = QTabWidget(body)
         self._tables.setDocumentMode(True)
+        self._unfilled: dict[int, pd.DataFrame] = {}
+        """Tables of the pages that were not looked at since the answer came, by place."""
         self._notes = muted("", body)
         self._notes.setWordWrap(True)
         self._notes.setMinimumWidth(1)  # a word that is wider still widens nothing
@@ -101,7 +106,10 @@ class Inspector(QScrollArea):
         ):
             layout.addWidget(widget)
         layout.addStretch(1)
+        self._tables.currentChanged.connect(self._fill_table)
         self._shown: Answer | None = None
+        self._offered_by: RunStore | None = None
+        self._offered: dict[str, list[str]] = {}
         workspace.changed.connect(self._on_workspace_changed)
         self.refresh()
 
@@ -170,17 +178,26 @@ class Inspector(QScrollArea):
                     page.deleteLater()
             for title in titles:
                 self._tables.addTab(FrameTable(self._tables), title)
-        for place, frame in enumerate(answer.result.tables.values()):
-            table = self._tables.widget(place)
-            assert isinstance(table, FrameTable)
-            table.set_frame(frame)
+        self._unfilled = dict(enumerate(answer.result.tables.values()))
+        self._fill_table(self._tables.currentIndex())
         self._tables.setMinimumHeight(220)
 
+    def _fill_table(self, place: int) -> None:
+        """Show the rows of a page once it is looked at: while a slider moves most pages are not."""
+        frame, table = self._unfilled.pop(place, None), self._tables.widget(place)
+        if frame is not None and isinstance(table, FrameTable):
+            table.set_frame(frame)
+
     def _choices(self, choices: str) -> list[str]:
-        try:
-            return choices_in(self._workspace.now.kept, choices)
-        except RunglassError:  # rows do not fit their table, or the filter does not fit the rows: panes say which
-            return []
+        now = self._workspace.now.kept
+        if now is not self._offered_by:
+            self._offered_by, self._offered = now, {}
+        if choices not in self._offered:
+            try:
+                self._offered[choices] = choices_in(now, choices)
+            except RunglassError:  # rows do not fit their table, or the filter does not fit the rows: panes say which
+                self._offered[choices] = []
+        return self._offered[choices]
 
     def _on_form_changed(self, name: str, value: object) -> None:
         pane = self._workspace.pane(self._workspace.session.focus)

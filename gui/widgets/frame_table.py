@@ -21,7 +21,9 @@ else:
     pd = deferred("pandas")
 
 _AnyIndex = QModelIndex | QPersistentModelIndex
-_LOOKED_AT = 100
+_LOOKED_AT, _LOOKED_AT_AGAIN = 100, 12
+"""Rows whose texts widen their columns: of a table, and of the next one with the same columns, as a moved slider gives."""
+
 _WIDEST, _WIDEST_COMPACT = 360, 128
 _NARROWEST_NAME = 72
 """Pixels that names in the first column of a compact table keep."""
@@ -288,7 +290,7 @@ class FrameTable(QTableView):
             self._sorted, self._widths_by_hand = None, False
             self._show_sorting()
         if not (same and self._widths_by_hand):
-            self._measure()
+            self._measure(again=same)
             self._fit()
 
     def set_order(self, order: np.ndarray | None) -> None:
@@ -344,16 +346,21 @@ class FrameTable(QTableView):
 
     # -- widths ---------------------------------------------------------------------------------------------------------
 
-    def _measure(self) -> None:
-        """Find the height of rows, and the width each column would like from the first rows."""
+    def _measure(self, *, again: bool = False) -> None:
+        """Find the height of rows, and the width each column would like from the first rows.
+
+        Measured again for a table with the same columns, widths only grow, so that nothing jumps.
+        """
+        before = self._natural_widths if again else []
         metrics, model = self.fontMetrics(), self.frame_model
         self.verticalHeader().setDefaultSectionSize(max(_ROW_HEIGHT, metrics.height() + 9))
         header_metrics = self.horizontalHeader().fontMetrics()
-        rows = range(min(model.rowCount(), _LOOKED_AT))
+        rows = range(min(model.rowCount(), _LOOKED_AT_AGAIN if before else _LOOKED_AT))
         self._natural_widths = []
         for column in range(model.columnCount()):
             beside, beside_title = (24, 24) if self._compact else (26, 34)
             width = header_metrics.horizontalAdvance(model.titles[column]) + beside_title
+            width = max([width, *before[column : column + 1]])
             for row in rows:
                 text = model.data(model.index(row, column))
                 width = max(width, metrics.horizontalAdvance(text[:80]) + beside)
