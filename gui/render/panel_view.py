@@ -184,6 +184,7 @@ class PanelView:
         self._legend: Legend | None = None
         self._legend_at: QPointF | None = None
         self._legend_for: tuple[tuple[int, int], tuple[Window, Window]] | None = None
+        self._shown: tuple[Viewport, Legend | None, QPointF | None] | None = None
         self._hovered: tuple[str, int] | None = None
         self._dragged_rule: Rule | None = None
         self._dragged_point: Points | None = None
@@ -355,7 +356,10 @@ class PanelView:
         self.x_item.lay_out(viewport)
         self.y_item.lay_out(viewport)
         self._show_cursor()
-        self.content.update()
+        shown = viewport, self._legend, self._legend_at
+        if shown != self._shown:  # what is painted stays where neither marks nor window nor size changed
+            self._shown = shown
+            self.content.update()
 
     # --- painting
 
