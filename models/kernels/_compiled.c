@@ -7,11 +7,20 @@
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-#if (defined(__x86_64__) || defined(_M_X64)) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__GNUC__) || defined(__clang__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__)
 #define HAS_SSE42 1
+#define SSE42 __attribute__((target("sse4.2")))
 #include <nmmintrin.h>
 #endif
 
@@ -39,6 +48,12 @@ static void release_views(Py_buffer *views, int count)
 {
     while (count--)
         PyBuffer_Release(&views[count]);
+}
+
+static PyObject *refused(const char *why)
+{
+    PyErr_SetString(PyExc_ValueError, why);
+    return NULL;
 }
 
 /* Numbers of event files are little endian, at any byte. */
@@ -86,7 +101,7 @@ static uint32_t crc_of_tables(const uint8_t *p, size_t n)
 }
 
 #ifdef HAS_SSE42
-__attribute__((target("sse4.2"))) static uint32_t crc_of_sse42(const uint8_t *p, size_t n)
+SSE42 static uint32_t crc_of_sse42(const uint8_t *p, size_t n)
 {
     uint64_t crc = 0xFFFFFFFFu;
     for (; n >= 8; n -= 8, p += 8) {
@@ -103,11 +118,24 @@ __attribute__((target("sse4.2"))) static uint32_t crc_of_sse42(const uint8_t *p,
 
 /* Chosen when the module is loaded: by the processor's instruction where it has one. */
 static uint32_t (*crc_of)(const uint8_t *, size_t) = crc_of_tables;
+static int has_sse42;
 
-static int is_sound(const uint8_t *payload, size_t length)
+static void choose_crc(int tables)
 {
-    uint32_t crc = crc_of(payload, length);
-    return ((crc >> 15) | (crc << 17)) + 0xA282EAD8u == u32_at(payload + length);
+    has_sse42 = 0;
+    crc_of = crc_of_tables;
+#ifdef HAS_SSE42
+    __builtin_cpu_init();
+    has_sse42 = !tables && __builtin_cpu_supports("sse4.2");
+    if (has_sse42)
+        crc_of = crc_of_sse42;
+#endif
+}
+
+/* A checksum as records carry it. */
+ALWAYS_INLINE uint32_t masked(uint32_t crc)
+{
+    return ((crc >> 15) | (crc << 17)) + 0xA282EAD8u;
 }
 
 /* are_sound(buffer: uint8, starts: int64, lengths: int64, sound: bool) */
@@ -128,15 +156,11 @@ static PyObject *are_sound(PyObject *self, PyObject *args)
         int64_t at = starts[i], length = lengths[i];
         fits = at >= 0 && length >= 0 && length <= size - 4 && at <= size - 4 - length;
         if (fits)
-            sound[i] = (uint8_t)is_sound(bytes + at, (size_t)length);
+            sound[i] = masked(crc_of(bytes + at, (size_t)length)) == u32_at(bytes + at + length);
     }
     Py_END_ALLOW_THREADS
     release_views(views, 4);
-    if (!fits) {
-        PyErr_SetString(PyExc_ValueError, "a payload is not within the buffer");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return fits ? Py_NewRef(Py_None) : refused("a payload is not within the buffer");
 }
 
 /* use_tables(bool): whether checksums are computed without the processor's instruction, for the tests */
@@ -145,11 +169,993 @@ static PyObject *use_tables(PyObject *self, PyObject *wanted)
     int tables = PyObject_IsTrue(wanted);
     if (tables < 0)
         return NULL;
-    crc_of = crc_of_tables;
+    choose_crc(tables);
+    Py_RETURN_NONE;
+}
+
+/* -- rows of event files ------------------------------------------------------------------------------------------------ */
+
+enum { HEADER = 12, FOOTER = 4 };
+
+/* The form of rows, as `event_rows.Form` has it. */
+typedef struct {
+    const uint8_t *row, *fixed;
+    size_t width;
+    const int64_t *begins, *ends;
+    Py_ssize_t records;
+} Form;
+
+ALWAYS_INLINE Py_ssize_t rows_alike_by(uint32_t (*crc)(const uint8_t *, size_t), const uint8_t *at, Py_ssize_t most,
+                                       const Form *form)
+{
+    for (Py_ssize_t row = 0; row < most; row++, at += form->width) {
+        uint8_t differs = 0;
+        for (size_t i = 0; i < form->width; i++)
+            differs |= (uint8_t)((at[i] ^ form->row[i]) & form->fixed[i]);
+        if (differs)
+            return row;
+        for (Py_ssize_t i = 0; i < form->records; i++) {
+            int64_t begin = form->begins[i], end = form->ends[i];
+            if (masked(crc(at + begin, (size_t)(end - begin))) != u32_at(at + end))
+                return row;
+        }
+    }
+    return most;
+}
+
+static Py_ssize_t rows_alike_portable(const uint8_t *at, Py_ssize_t most, const Form *form)
+{
+    return rows_alike_by(crc_of_tables, at, most, form);
+}
+
 #ifdef HAS_SSE42
-    if (!tables && __builtin_cpu_supports("sse4.2"))
-        crc_of = crc_of_sse42;
+SSE42 static Py_ssize_t rows_alike_sse42(const uint8_t *at, Py_ssize_t most, const Form *form)
+{
+    return rows_alike_by(crc_of_sse42, at, most, form);
+}
 #endif
+
+/* rows_alike(buffer: uint8, at, end, row: uint8, fixed: uint8, begins: int64, ends: int64) -> int */
+static PyObject *rows_alike(PyObject *self, PyObject *args)
+{
+    PyObject *objects[5];
+    Py_buffer views[5];
+    Py_ssize_t at, end;
+    if (!PyArg_ParseTuple(args, "OnnOOOO", &objects[0], &at, &end, &objects[1], &objects[2], &objects[3], &objects[4]) ||
+        get_views(objects, views, (const int[]){READ, READ, READ, READ, READ}, 5) < 0)
+        return NULL;
+    Form form = {views[1].buf, views[2].buf, (size_t)views[1].len, views[3].buf, views[4].buf, COUNT(views[3], int64_t)};
+    int fits = at >= 0 && end <= views[0].len && views[1].len > 0 && views[2].len == views[1].len &&
+               views[4].len == views[3].len;
+    for (Py_ssize_t i = 0; fits && i < form.records; i++)
+        fits = 0 <= form.begins[i] && form.begins[i] <= form.ends[i] && form.ends[i] <= views[1].len - FOOTER;
+    Py_ssize_t count = 0;
+    if (fits && at < end) {
+        const uint8_t *first = (const uint8_t *)views[0].buf + at;
+        Py_ssize_t most = (end - at) / views[1].len;
+        Py_BEGIN_ALLOW_THREADS
+#ifdef HAS_SSE42
+        count = has_sse42 ? rows_alike_sse42(first, most, &form) : rows_alike_portable(first, most, &form);
+#else
+        count = rows_alike_portable(first, most, &form);
+#endif
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 5);
+    return fits ? PyLong_FromSsize_t(count) : refused("a row does not fit its form");
+}
+
+/* items(rows: uint8, width, places: int64, size, out): the `size` bytes at each of some places of every row, by place */
+static PyObject *items(PyObject *self, PyObject *args)
+{
+    PyObject *objects[3];
+    Py_buffer views[3];
+    Py_ssize_t width, size;
+    if (!PyArg_ParseTuple(args, "OnOnO", &objects[0], &width, &objects[1], &size, &objects[2]) ||
+        get_views(objects, views, (const int[]){READ, READ, WRITE}, 3) < 0)
+        return NULL;
+    const uint8_t *from = views[0].buf;
+    const int64_t *places = views[1].buf;
+    uint8_t *out = views[2].buf;
+    Py_ssize_t wanted = COUNT(views[1], int64_t), rows = width > 0 ? views[0].len / width : 0;
+    int fits = width > 0 && (size == 1 || size == 4 || size == 8) && rows * width == views[0].len &&
+               views[2].len == rows * wanted * size;
+    for (Py_ssize_t i = 0; fits && i < wanted; i++)
+        fits = 0 <= places[i] && places[i] <= width - size;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t row = 0; row < rows; row++, from += width)
+            for (Py_ssize_t i = 0; i < wanted; i++) {
+                uint8_t *to = out + (i * rows + row) * size;
+                if (size == 4)
+                    memcpy(to, from + places[i], 4);
+                else if (size == 8)
+                    memcpy(to, from + places[i], 8);
+                else
+                    *to = from[places[i]];
+            }
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 3);
+    return fits ? Py_NewRef(Py_None) : refused("an item is not within its row");
+}
+
+/* common_steps(rows: uint8, width, places: int64, bytes, steps: int64) -> bool
+
+   The varint of `bytes` bytes at each of some places of every row; False where these are not the same in a row. */
+static PyObject *common_steps(PyObject *self, PyObject *args)
+{
+    PyObject *objects[3];
+    Py_buffer views[3];
+    Py_ssize_t width, bytes;
+    if (!PyArg_ParseTuple(args, "OnOnO", &objects[0], &width, &objects[1], &bytes, &objects[2]) ||
+        get_views(objects, views, (const int[]){READ, READ, WRITE}, 3) < 0)
+        return NULL;
+    const uint8_t *from = views[0].buf;
+    const int64_t *places = views[1].buf;
+    uint64_t *steps = views[2].buf;
+    Py_ssize_t wanted = COUNT(views[1], int64_t), rows = COUNT(views[2], int64_t);
+    int fits = width > 0 && rows <= views[0].len / width && rows * width == views[0].len && 0 <= bytes && bytes <= 10 && wanted > 0;
+    int same = 1;
+    for (Py_ssize_t i = 0; fits && i < wanted; i++)
+        fits = 0 <= places[i] && places[i] <= width - bytes;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t row = 0; same && row < rows; row++, from += width) {
+            const uint8_t *first = from + places[0];
+            uint64_t step = 0;
+            for (Py_ssize_t i = 0; i < bytes; i++)
+                step |= (uint64_t)(first[i] & 0x7F) << 7 * i;
+            steps[row] = step;
+            uint8_t differs = 0;
+            for (Py_ssize_t k = 1; k < wanted; k++)
+                for (Py_ssize_t i = 0; i < bytes; i++)
+                    differs |= (uint8_t)(first[i] ^ from[places[k] + i]);
+            same = !differs;
+        }
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 3);
+    return fits ? PyBool_FromLong(same) : refused("a step is not within its row");
+}
+
+/* -- the chain of records of an event file ------------------------------------------------------------------------------- */
+
+/* chain(buffer: uint8, size, starts: int64, lengths: int64) -> (records, end, is_broken, length of an incomplete one or -1) */
+static PyObject *chain(PyObject *self, PyObject *args)
+{
+    PyObject *objects[3];
+    Py_buffer views[3];
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "OnOO", &objects[0], &size, &objects[1], &objects[2]) ||
+        get_views(objects, views, (const int[]){READ, WRITE, WRITE}, 3) < 0)
+        return NULL;
+    const uint8_t *bytes = views[0].buf;
+    int64_t *starts = views[1].buf, *lengths = views[2].buf;
+    Py_ssize_t room = COUNT(views[1], int64_t), count = 0, here = 0;
+    int fits = 0 <= size && size <= views[0].len && views[2].len == views[1].len && room >= size / (HEADER + FOOTER);
+    int is_broken = 0, is_incomplete = 0;
+    uint64_t length = 0;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        while (here <= size - HEADER) {
+            if (masked(crc_of(bytes + here, 8)) != u32_at(bytes + here + 8)) {
+                is_broken = 1;
+                break;
+            }
+            length = u64_at(bytes + here);
+            Py_ssize_t left = size - here - HEADER - FOOTER;
+            if (left < 0 || length > (uint64_t)left) {
+                is_incomplete = 1;
+                break;
+            }
+            starts[count] = here + HEADER;
+            lengths[count++] = (int64_t)length;
+            here += HEADER + (Py_ssize_t)length + FOOTER;
+        }
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 3);
+    if (!fits)
+        return refused("there is no room for the records");
+    PyObject *needs = is_incomplete ? PyLong_FromUnsignedLongLong(length) : PyLong_FromLong(-1);
+    return needs ? Py_BuildValue("nnNN", count, here, PyBool_FromLong(is_broken), needs) : NULL;
+}
+
+/* -- scalars of event files ---------------------------------------------------------------------------------------------- */
+
+/* The part of a message that is left to be read. What a function here does not know from beginning to end it calls unusual:
+   the exact decoder in Python then reads the record. */
+typedef struct {
+    const uint8_t *at, *end;
+} Message;
+
+ALWAYS_INLINE int read_varint(Message *from, uint64_t *value)
+{
+    *value = 0;
+    for (int shift = 0; shift < 70 && from->at < from->end; shift += 7) {
+        uint8_t byte = *from->at++;
+        *value |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80)
+            return 1;
+    }
+    return 0;
+}
+
+/* Read a field: give its key, 0 where it is unusual. `value` is that of a varint, `content` the bytes of all others. */
+ALWAYS_INLINE int read_field(Message *from, uint64_t *value, Message *content)
+{
+    int key = *from->at++;
+    size_t size;
+    *value = 0;
+    content->at = content->end = from->at;
+    switch (key & 7) {
+    case 0:
+        return key < 0x80 && read_varint(from, value) ? key : 0;
+    case 1:
+        size = 8;
+        break;
+    case 5:
+        size = 4;
+        break;
+    case 2:
+        if (!read_varint(from, value) || *value > (uint64_t)(from->end - from->at))
+            return 0;
+        size = (size_t)*value;
+        break;
+    default:
+        return 0;
+    }
+    if (key >= 0x80 || size > (size_t)(from->end - from->at))
+        return 0;
+    content->at = from->at;
+    content->end = from->at += size;
+    return key;
+}
+
+/* Whether all of a `TensorProto` is read: `single` is its float32, NULL where it holds no scalar. */
+static int read_tensor(Message tensor, const uint8_t **single)
+{
+    uint64_t value, dtype = 0;
+    int rank = 0;
+    Message content, held = {NULL, NULL};
+    *single = NULL;
+    while (tensor.at < tensor.end)
+        switch (read_field(&tensor, &value, &content)) {
+        case 0:
+            return 0;
+        case 0x08: /* dtype */
+            dtype = value;
+            break;
+        case 0x12: /* tensor_shape: dim, unknown_rank */
+            rank = 0;
+            while (content.at < content.end) {
+                Message inner;
+                int key = read_field(&content, &value, &inner);
+                if (!key)
+                    return 0;
+                rank += key >> 3 == 2 || key >> 3 == 3;
+            }
+            break;
+        case 0x22: /* tensor_content */
+        case 0x2A: /* float_val, packed or not */
+        case 0x2D:
+            if (content.at == content.end)
+                break;
+            if (held.at)
+                return 0;
+            held = content;
+            break;
+        case 0x18: /* version_number */
+        case 0x42: /* string_val */
+            break;
+        default:
+            return 0;
+        }
+    if (rank)
+        return 1;
+    if (dtype != 1 || !held.at)
+        return 0;
+    *single = held.end - held.at >= 4 ? held.at : NULL;
+    return 1;
+}
+
+/* Whether all of a `SummaryMetadata` is read, and it is not of the plug-in for hyperparameters. */
+static int read_metadata(Message metadata)
+{
+    uint64_t value;
+    Message plugin, content;
+    while (metadata.at < metadata.end) {
+        int key = read_field(&metadata, &value, &plugin);
+        if (!key)
+            return 0;
+        while (key == 0x0A && plugin.at < plugin.end) {
+            int inner = read_field(&plugin, &value, &content);
+            if (!inner || (inner == 0x0A && content.end - content.at == 7 && !memcmp(content.at, "hparams", 7)))
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* What became of a record. */
+enum { DECODED, DAMAGED, UNUSUAL, NO_MEMORY };
+
+/* Tags, numbered in the order they are met. A tag mostly comes behind the one it came behind before. */
+typedef struct {
+    const uint8_t *bytes;
+    int64_t *starts, *lengths; /* of each tag, in the buffer */
+    int32_t *after, *slots;
+    uint32_t mask;
+    Py_ssize_t count, most;
+    int32_t last;
+} Tags;
+
+ALWAYS_INLINE int is_tag(const Tags *tags, int32_t code, Message tag)
+{
+    return tags->lengths[code] == tag.end - tag.at &&
+           !memcmp(tags->bytes + tags->starts[code], tag.at, (size_t)(tag.end - tag.at));
+}
+
+static uint32_t tag_slot(const Tags *tags, Message tag)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (const uint8_t *p = tag.at; p < tag.end; p++)
+        hash = (hash ^ *p) * 0x100000001B3u; /* FNV-1a */
+    uint32_t slot = (uint32_t)(hash ^ hash >> 32) & tags->mask;
+    while (tags->slots[slot] >= 0 && !is_tag(tags, tags->slots[slot], tag))
+        slot = (slot + 1) & tags->mask;
+    return slot;
+}
+
+/* Make room for more tags; 0 where there is no memory. */
+static int grow_tags(Tags *tags)
+{
+    uint32_t slots = tags->mask ? 2 * (tags->mask + 1) : 256;
+    int32_t *made = malloc(slots * sizeof *made);
+    int32_t *after = realloc(tags->after, slots * sizeof *after);
+    if (after)
+        tags->after = after;
+    if (!made || !after) {
+        free(made);
+        return 0;
+    }
+    free(tags->slots);
+    tags->slots = made;
+    tags->mask = slots - 1;
+    memset(made, 0xFF, slots * sizeof *made);
+    for (int32_t code = 0; code < tags->count; code++) {
+        const uint8_t *at = tags->bytes + tags->starts[code];
+        made[tag_slot(tags, (Message){at, at + tags->lengths[code]})] = code;
+    }
+    return 1;
+}
+
+/* Give the number of a tag; what is wrong, negative, where it has none. */
+static int32_t tag_code(Tags *tags, Message tag)
+{
+    int32_t guess = tags->count ? tags->after[tags->last] : -1;
+    if (guess < 0 || !is_tag(tags, guess, tag)) {
+        if (2 * (uint64_t)tags->count >= tags->mask && !grow_tags(tags))
+            return -NO_MEMORY;
+        uint32_t slot = tag_slot(tags, tag);
+        guess = tags->slots[slot];
+        if (guess < 0) {
+            if (tags->count >= tags->most)
+                return -UNUSUAL;
+            guess = tags->slots[slot] = (int32_t)tags->count++;
+            tags->starts[guess] = tag.at - tags->bytes;
+            tags->lengths[guess] = tag.end - tag.at;
+            tags->after[guess] = -1;
+        }
+        tags->after[tags->last] = guess;
+    }
+    return tags->last = guess;
+}
+
+/* The scalars of all records so far: number of the record, place in it, tag, value. */
+typedef struct {
+    int64_t *record;
+    int32_t *place, *tag;
+    double *value;
+    Py_ssize_t count, most;
+} Points;
+
+/* Decode an `Event`: append its scalars, set its time and step. */
+static int read_event(Message event, int64_t record, double *wall, int64_t *step, int64_t *scalars, Points *points, Tags *tags)
+{
+    uint64_t value, stepped = 0;
+    int has_wall = 0, has_step = 0;
+    int32_t place = 0;
+    Message content, one;
+    while (event.at < event.end)
+        switch (read_field(&event, &value, &content)) {
+        case 0:
+            return UNUSUAL;
+        case 0x09: { /* wall_time */
+            uint64_t bits = u64_at(content.at);
+            if (has_wall++)
+                return UNUSUAL;
+            memcpy(wall, &bits, 8);
+            break;
+        }
+        case 0x10: /* step */
+            if (has_step++)
+                return UNUSUAL;
+            stepped = value;
+            break;
+        case 0x2A: /* summary */
+            while (content.at < content.end) {
+                int key = read_field(&content, &value, &one);
+                if (!key)
+                    return UNUSUAL;
+                if (key != 0x0A)
+                    continue;
+                Message tag = {NULL, NULL}, part;
+                const uint8_t *single = NULL;
+                int tensors = 0, plugins = 0;
+                while (one.at < one.end) {
+                    key = read_field(&one, &value, &part);
+                    switch (key) {
+                    case 0:
+                        return UNUSUAL;
+                    case 0x0A: /* tag */
+                        if (tag.at)
+                            return UNUSUAL;
+                        tag = part;
+                        break;
+                    case 0x15: /* simple_value */
+                        if (tensors++)
+                            return UNUSUAL;
+                        single = part.at;
+                        break;
+                    case 0x42: /* tensor */
+                        if (tensors++ || !read_tensor(part, &single))
+                            return UNUSUAL;
+                        break;
+                    case 0x4A: /* metadata */
+                        if (plugins++ || !read_metadata(part))
+                            return UNUSUAL;
+                        break;
+                    case 0x22: /* image, histo, audio */
+                    case 0x2A:
+                    case 0x32:
+                        single = NULL;
+                    }
+                }
+                if (!single || !tag.at)
+                    continue;
+                if (points->count >= points->most)
+                    return UNUSUAL;
+                int32_t code = tag_code(tags, tag);
+                if (code < 0)
+                    return -code;
+                uint32_t bits = u32_at(single);
+                float number;
+                memcpy(&number, &bits, 4);
+                points->record[points->count] = record;
+                points->place[points->count] = place++;
+                points->tag[points->count] = code;
+                points->value[points->count++] = number;
+            }
+        }
+    if (!has_wall)
+        return UNUSUAL;
+    *step = (int64_t)stepped;
+    *scalars = place;
+    return DECODED;
+}
+
+/* scalars(buffer: uint8, widest, starts: int64, lengths: int64, state: uint8, wall: float64, step: int64, scalars: int64,
+           record: int64, place: int32, tag: int32, value: float64, tag_starts: int64, tag_lengths: int64) -> (points, tags)
+
+   Records longer than `widest` are unusual without being looked at. */
+static PyObject *scalars(PyObject *self, PyObject *args)
+{
+    enum { BUFFER, STARTS, LENGTHS, STATE, WALL, STEP, SCALARS, RECORD, PLACE, TAG, VALUE, TAG_STARTS, TAG_LENGTHS, ALL };
+    PyObject *o[ALL];
+    Py_buffer v[ALL];
+    Py_ssize_t widest;
+    if (!PyArg_ParseTuple(args, "OnOOOOOOOOOOOO", &o[0], &widest, &o[1], &o[2], &o[3], &o[4], &o[5], &o[6], &o[7], &o[8],
+                          &o[9], &o[10], &o[11], &o[12]) ||
+        get_views(o, v, (const int[]){READ, READ, READ, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE, WRITE},
+                  ALL) < 0)
+        return NULL;
+    const uint8_t *bytes = v[BUFFER].buf;
+    const int64_t size = v[BUFFER].len, *starts = v[STARTS].buf, *lengths = v[LENGTHS].buf;
+    uint8_t *state = v[STATE].buf;
+    double *wall = v[WALL].buf;
+    int64_t *step = v[STEP].buf, *found = v[SCALARS].buf;
+    Py_ssize_t count = v[STATE].len, most = COUNT(v[RECORD], int64_t);
+    Points points = {v[RECORD].buf, v[PLACE].buf, v[TAG].buf, v[VALUE].buf, 0, most};
+    Tags tags = {bytes, v[TAG_STARTS].buf, v[TAG_LENGTHS].buf, NULL, NULL, 0, 0, most, 0};
+    int fits = most < INT32_MAX / 4 && v[VALUE].len == v[RECORD].len && v[TAG_STARTS].len == v[RECORD].len &&
+               v[TAG_LENGTHS].len == v[RECORD].len && COUNT(v[PLACE], int32_t) == most && COUNT(v[TAG], int32_t) == most;
+    for (int i = STARTS; i <= SCALARS; i++)
+        fits &= i == STATE || COUNT(v[i], int64_t) == count;
+    int is_full = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t i = 0; fits && !is_full && i < count; i++) {
+        int64_t at = starts[i], length = lengths[i];
+        fits = at >= 0 && length >= 0 && length <= size - FOOTER && at <= size - FOOTER - length;
+        if (!fits)
+            break;
+        const uint8_t *payload = bytes + at;
+        Py_ssize_t before = points.count;
+        wall[i] = 0;
+        step[i] = found[i] = 0;
+        state[i] = UNUSUAL;
+        if (length <= widest)
+            state[i] = masked(crc_of(payload, (size_t)length)) != u32_at(payload + length)
+                           ? DAMAGED
+                           : (uint8_t)read_event((Message){payload, payload + length}, i, &wall[i], &step[i], &found[i],
+                                                 &points, &tags);
+        is_full = state[i] == NO_MEMORY;
+        if (state[i] != DECODED) {
+            points.count = before;
+            wall[i] = 0;
+        }
+    }
+    free(tags.slots);
+    free(tags.after);
+    Py_END_ALLOW_THREADS
+    release_views(v, ALL);
+    if (is_full)
+        return PyErr_NoMemory();
+    return fits ? Py_BuildValue("nn", points.count, tags.count) : refused("a record is not within the buffer");
+}
+
+/* -- strokes of curves -------------------------------------------------------------------------------------------------- */
+
+/* Infinite and NaN are passed over; comparisons that are false for NaN stand in for tests of it. */
+static inline int is_finite(double value)
+{
+    return value - value == 0.0;
+}
+
+static inline double clipped(double value, double low, double high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* Round, for numbers that fit: several times as quick as the library's functions where the processor has no instruction. */
+static inline int64_t floored(double value)
+{
+    int64_t whole = (int64_t)value;
+    return whole - ((double)whole > value);
+}
+
+static inline int64_t ceiled(double value)
+{
+    int64_t whole = (int64_t)value;
+    return whole + ((double)whole < value);
+}
+
+static inline int64_t clipped_int(int64_t value, int64_t low, int64_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* NaN for all that is not finite, so that no comparison holds; without a branch, as data is unpredictable. */
+static inline double finite_or_nan(double value)
+{
+    return value + (value - value);
+}
+
+static inline double smaller(double value, double other)
+{
+    return value < other ? value : other;
+}
+
+static inline double larger(double value, double other)
+{
+    return value > other ? value : other;
+}
+
+static inline double smallest_of(const double *values, Py_ssize_t n)
+{
+    double a = INFINITY, b = INFINITY, c = INFINITY, d = INFINITY;
+    Py_ssize_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a = smaller(finite_or_nan(values[i]), a);
+        b = smaller(finite_or_nan(values[i + 1]), b);
+        c = smaller(finite_or_nan(values[i + 2]), c);
+        d = smaller(finite_or_nan(values[i + 3]), d);
+    }
+    for (; i < n; i++)
+        a = smaller(finite_or_nan(values[i]), a);
+    return smaller(smaller(a, b), smaller(c, d));
+}
+
+static inline double largest_of(const double *values, Py_ssize_t n)
+{
+    double a = -INFINITY, b = -INFINITY, c = -INFINITY, d = -INFINITY;
+    Py_ssize_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a = larger(finite_or_nan(values[i]), a);
+        b = larger(finite_or_nan(values[i + 1]), b);
+        c = larger(finite_or_nan(values[i + 2]), c);
+        d = larger(finite_or_nan(values[i + 3]), d);
+    }
+    for (; i < n; i++)
+        a = larger(finite_or_nan(values[i]), a);
+    return larger(larger(a, b), larger(c, d));
+}
+
+/* block_extremes(low: double, high: double, factor, lowest: double, highest: double) */
+static PyObject *block_extremes(PyObject *self, PyObject *args)
+{
+    PyObject *objects[4];
+    Py_buffer views[4];
+    Py_ssize_t factor;
+    if (!PyArg_ParseTuple(args, "OOnOO", &objects[0], &objects[1], &factor, &objects[2], &objects[3]) ||
+        get_views(objects, views, (const int[]){READ, READ, WRITE, WRITE}, 4) < 0)
+        return NULL;
+    const double *low = views[0].buf, *high = views[1].buf;
+    double *lowest = views[2].buf, *highest = views[3].buf;
+    Py_ssize_t n = COUNT(views[0], double), count = COUNT(views[2], double);
+    int fits = factor > 0 && COUNT(views[1], double) == n && COUNT(views[3], double) == count &&
+               count == n / factor + (n % factor != 0);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t block = 0; fits && block < count; block++) {
+        Py_ssize_t start = block * factor, length = n - start < factor ? n - start : factor;
+        lowest[block] = smallest_of(low + start, length);
+        highest[block] = largest_of(high + start, length);
+    }
+    Py_END_ALLOW_THREADS
+    release_views(views, 4);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "blocks of at least one number, of two arrays of one length");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+enum { COLUMN_LEFT, COLUMN_BREADTH, BASE, SCALE, OFFSET, MIRRORED, START, STEP, WIDTH, PEN, PATTERN };
+
+#define FAR_AWAY 20000.0
+#define BLOCKS_IN_A_COLUMN 4
+#define LONG_DASHED 6.0
+#define NUMBERS 5
+
+/* Turn the place of an edge into 1/256 of a pixel. */
+static inline int32_t fixed(double place)
+{
+    return (int32_t)floored(clipped(place, -FAR_AWAY, FAR_AWAY) * 256.0 + 0.5);
+}
+
+
+/* Give the first place of x, from `from` on, with a value not below `value`, n where there is none; it is looked for about
+   `gap` places on. */
+static Py_ssize_t first_not_below(const double *x, Py_ssize_t n, double value, Py_ssize_t from, Py_ssize_t gap)
+{
+    Py_ssize_t low = from, high = n, at = gap < n - from ? from + gap : n;
+    for (Py_ssize_t reach = 1;; reach *= 2) { /* x below `low` is smaller, x from `high` on is not */
+        if (at <= low || at > high)
+            break;
+        if (x[at - 1] < value) {
+            low = at;
+            if (at == high || reach > high - at)
+                break;
+            at += reach;
+        } else {
+            high = at - 1;
+            if (reach > at - 1 - low)
+                break;
+            at -= reach;
+        }
+    }
+    while (low < high) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (x[middle] < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Fill in strokes of one curve; `top`, `bottom`, `ends` and `at` are room for columns + pen items, and one more. */
+static void find_strokes(const double *x, const double *y, const double *low, const double *high, Py_ssize_t n,
+                         Py_ssize_t block, const double *numbers, Py_ssize_t pattern_length, Py_ssize_t columns,
+                         double *top, double *bottom, double *ends, int64_t *at, int32_t *out)
+{
+    const double left = numbers[COLUMN_LEFT], breadth = numbers[COLUMN_BREADTH], base = numbers[BASE];
+    const double scale = numbers[SCALE], offset = numbers[OFFSET], start = numbers[START], step = numbers[STEP];
+    const double width = numbers[WIDTH];
+    const Py_ssize_t pen = (Py_ssize_t)numbers[PEN], bins = columns + pen - 1;
+    const double shift = (double)(pen - 1) / 2.0;
+    int shift_of_block = 0;
+    while ((Py_ssize_t)1 << shift_of_block < block)
+        shift_of_block++;
+    int32_t *shares = out + 4 * columns;
+    /* Where the points of each column begin. */
+    Py_ssize_t found = 0, gap = 0;
+    for (Py_ssize_t c = 0; c <= bins; c++) {
+        double edge = left + ((double)c - shift) * breadth;
+        if (step > 0.0) {
+            at[c] = ceiled(clipped((edge - start) / step, 0.0, (double)n));
+        } else {
+            Py_ssize_t next = first_not_below(x, n, edge, found, gap);
+            gap = c > 0 ? next - found : 0;
+            at[c] = found = next;
+        }
+    }
+    /* Round to blocks between columns that have many; what is rounded is kept as its complement. */
+    if (block > 1) {
+        int many_before = 1;
+        for (Py_ssize_t c = 0; c <= bins; c++) {
+            int64_t here = at[c];
+            int many = c == bins || at[c + 1] - here >= BLOCKS_IN_A_COLUMN * block;
+            if (many_before && many && here > 0 && here < n) {
+                int64_t rounded = (here + block / 2) & ~(int64_t)(block - 1);
+                at[c] = ~(rounded < n ? rounded : n);
+            }
+            many_before = many;
+        }
+    }
+    /* The value at each edge, in pixels. */
+    for (Py_ssize_t c = 0; c <= bins; c++) {
+        int is_rounded = at[c] < 0;
+        int64_t here = is_rounded ? ~at[c] : at[c];
+        at[c] = here;
+        ends[c] = NAN;
+        if (here <= 0 || here >= n)
+            continue;
+        double one, other, share = 0.5;
+        if (is_rounded) {
+            /* A line that rises or falls from block to block is there half way between the two; no other gets wrong. */
+            int64_t block_behind = here >> shift_of_block;
+            one = larger(low[block_behind - 1], low[block_behind]);
+            other = smaller(high[block_behind - 1], high[block_behind]);
+        } else {
+            double edge = left + ((double)c - shift) * breadth;
+            double from = step > 0.0 ? start + (double)(here - 1) * step : x[here - 1];
+            double to = step > 0.0 ? start + (double)here * step : x[here];
+            one = y[here - 1];
+            other = y[here];
+            share = clipped((edge - from) / (to - from), 0.0, 1.0);
+        }
+        double end = one + share * (other - one);
+        if (is_finite(one) && is_finite(other) && is_finite(end))
+            ends[c] = clipped((end - base) * scale + offset, -FAR_AWAY, FAR_AWAY);
+    }
+    for (Py_ssize_t c = 0; c < bins; c++) {
+        int64_t from = at[c], to = at[c + 1];
+        double lowest = INFINITY, highest = -INFINITY, upper = INFINITY, lower = -INFINITY;
+        if (to > from) {
+            int aligned = ((from & (block - 1)) == 0 || from == n) && ((to & (block - 1)) == 0 || to == n);
+            if (block > 1 && aligned) {
+                int64_t first = from >> shift_of_block, last = (to + block - 1) >> shift_of_block;
+                lowest = smallest_of(low + first, last - first);
+                highest = largest_of(high + first, last - first);
+            } else {
+                lowest = smallest_of(y + from, to - from);
+                highest = largest_of(y + from, to - from);
+            }
+        }
+        if (highest >= lowest) {
+            double one = (lowest - base) * scale + offset, other = (highest - base) * scale + offset;
+            upper = smaller(one, other);
+            lower = larger(one, other);
+        }
+        for (int k = 0; k < 2; k++) {
+            upper = smaller(ends[c + k], upper);
+            lower = larger(ends[c + k], lower);
+        }
+        top[c] = clipped(upper, -FAR_AWAY, FAR_AWAY);
+        bottom[c] = clipped(lower, -FAR_AWAY, FAR_AWAY);
+    }
+    double sizes = 0.0;
+    Py_ssize_t seen_columns = 0;
+    for (Py_ssize_t c = 0; c < columns; c++) {
+        double upper = top[c], lower = bottom[c];
+        for (Py_ssize_t k = 1; k < pen; k++) {
+            upper = smaller(top[c + k], upper);
+            lower = larger(bottom[c + k], lower);
+        }
+        top[c] = upper;
+        bottom[c] = lower;
+    }
+    for (Py_ssize_t c = 0; c < columns; c++) {
+        double upper = top[c], lower = bottom[c];
+        int seen = lower >= upper;
+        double size = seen ? lower - upper : 0.0, rise = fabs(ends[c + pen] - ends[c]);
+        rise = rise >= 0.0 ? rise : 0.0;
+        double turned = 2.0 * rise - size, slope = rise / (double)pen;
+        double straight = size > 0.0 ? (turned > 0.0 ? turned : 0.0) / size : 1.0;
+        double middle = (upper + lower) / 2.0, cut = width * sqrt(1.0 + slope * slope);
+        for (int number = 0; number < 2; number++) {
+            /* How far the curve goes on beyond this end beside the column. */
+            double beside = INFINITY, edge = number ? -lower : upper;
+            if (c > 0)
+                beside = smaller(number ? -bottom[c - 1] : top[c - 1], beside);
+            if (c + 1 < columns)
+                beside = smaller(number ? -bottom[c + 1] : top[c + 1], beside);
+            double beyond = edge > beside ? edge - beside : 0.0;
+            double through = straight * (2.0 * beyond < slope ? 2.0 * beyond / slope : 1.0);
+            double length = through * cut + (1.0 - through) * (size + width), fade = through * slope;
+            out[number * columns + c] = fixed(number ? middle + length / 2.0 : middle - length / 2.0);
+            out[(number + 2) * columns + c] = (int32_t)floored(65536.0 / (fade > 1.0 ? fade : 1.0) + 0.5);
+        }
+        shares[c] = seen ? 256 : 0;
+        sizes += size;
+        seen_columns += seen;
+    }
+    double whole = 0.0, drawn = 0.0;
+    for (Py_ssize_t k = 0; k < pattern_length; k++) {
+        whole += numbers[PATTERN + k];
+        drawn += k % 2 ? 0.0 : numbers[PATTERN + k];
+    }
+    if (whole > 0.0 && !(sizes > LONG_DASHED * (double)seen_columns)) {
+        double travelled = 0.0, inked_before = 0.0;
+        for (Py_ssize_t c = 0; c < columns; c++) {
+            Py_ssize_t middle = c + (pen - 1) / 2;
+            double rise = fabs(ends[middle + 1] - ends[middle]);
+            rise = rise >= 0.0 ? rise : 0.0;
+            double length = shares[c] ? sqrt(1.0 + rise * rise) : 0.0;
+            travelled = travelled + length;
+            double rounds = floor(travelled / whole), rest = travelled - rounds * whole;
+            double inked = rounds * drawn, begin = 0.0;
+            for (Py_ssize_t k = 0; k < pattern_length; k++) {
+                if (k % 2 == 0)
+                    inked = inked + clipped(rest - begin, 0.0, numbers[PATTERN + k]);
+                begin += numbers[PATTERN + k];
+            }
+            if (shares[c])
+                shares[c] = (int32_t)clipped(floor((inked - inked_before) / length * 256.0 + 0.5), 0.0, 256.0);
+            inked_before = inked;
+        }
+    }
+    if (numbers[MIRRORED] != 0.0)
+        for (int row = 0; row < NUMBERS; row++)
+            for (Py_ssize_t a = row * columns, b = (row + 1) * columns - 1; a < b; a++, b--) {
+                int32_t kept = out[a];
+                out[a] = out[b];
+                out[b] = kept;
+            }
+}
+
+/* stroked(x: double, y: double, low: double, high: double, block, numbers: double, strokes: int32); x may be empty where
+   numbers[STEP] > 0 */
+static PyObject *stroked(PyObject *self, PyObject *args)
+{
+    PyObject *objects[6];
+    Py_buffer views[6];
+    Py_ssize_t block;
+    if (!PyArg_ParseTuple(args, "OOOOnOO", &objects[0], &objects[1], &objects[2], &objects[3], &block, &objects[4],
+                          &objects[5]) ||
+        get_views(objects, views, (const int[]){READ, READ, READ, READ, READ, WRITE}, 6) < 0)
+        return NULL;
+    const double *numbers = views[4].buf;
+    Py_ssize_t n = COUNT(views[1], double), given = COUNT(views[4], double), columns = COUNT(views[5], int32_t) / NUMBERS;
+    Py_ssize_t blocks = block > 0 ? n / block + (n % block != 0) : -1;
+    int fits = given >= PATTERN && COUNT(views[5], int32_t) == NUMBERS * columns && block > 0 && !(block & (block - 1)) && numbers[PEN] >= 1.0 &&
+               numbers[PEN] <= 1024.0 && (numbers[STEP] > 0.0 || COUNT(views[0], double) == n) &&
+               (block == 1 || (COUNT(views[2], double) == blocks && COUNT(views[3], double) == blocks));
+    double *room = NULL;
+    if (fits) {
+        Py_ssize_t most = columns + (Py_ssize_t)numbers[PEN];
+        room = PyMem_Malloc((size_t)most * (3 * sizeof(double) + sizeof(int64_t)));
+        if (room != NULL) {
+            Py_BEGIN_ALLOW_THREADS
+            find_strokes(views[0].buf, views[1].buf, views[2].buf, views[3].buf, n, block, numbers, given - PATTERN,
+                         columns, room, room + most, room + 2 * most, (int64_t *)(room + 3 * most), views[5].buf);
+            Py_END_ALLOW_THREADS
+            PyMem_Free(room);
+        }
+    }
+    release_views(views, 6);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "a curve whose blocks fit its points, a pen, and four rows of columns");
+        return NULL;
+    }
+    if (room == NULL)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static inline uint32_t blended(uint32_t below, uint32_t colour, uint32_t cover)
+{
+    uint32_t even = 0x00FF00FFu, left = 256 - cover;
+    uint32_t low = ((below & even) * left + (colour & even) * cover) >> 8 & even;
+    uint32_t high = ((below >> 8 & even) * left + (colour >> 8 & even) * cover) & ~even;
+    return low | high;
+}
+
+/* Blend rows `from` to `to` of a column as far as both edges of a stroke leave of it. */
+static inline void fade_rows(uint32_t *column, int64_t from, int64_t to, int64_t top, int64_t bottom, int64_t above,
+                             int64_t below, int64_t share, uint32_t colour)
+{
+    for (int64_t row = from; row < to; row++) {
+        int64_t place = row * 256 + 128;
+        int64_t cover = clipped_int(128 + (((place - top) * above) >> 16), 0, 256) +
+                        clipped_int(128 + (((bottom - place) * below) >> 16), 0, 256) - 256;
+        if (cover > 0)
+            column[row] = blended(column[row], colour, (uint32_t)(cover * share >> 8));
+    }
+}
+
+/* How far beyond an edge a stroke reaches, and how far within it is solid, in 1/256 of a pixel. */
+static inline int64_t reach_of(int64_t fading)
+{
+    return fading == 65536 ? 127 : (uint32_t)(127 << 16) / (uint32_t)fading;
+}
+
+static inline int64_t fill_of(int64_t fading)
+{
+    return fading == 65536 ? 128 : ((uint32_t)(128 << 16) + (uint32_t)fading - 1) / (uint32_t)fading;
+}
+
+static void paint_stroke(uint32_t *column, int64_t rows, int64_t top, int64_t bottom, int64_t above, int64_t below,
+                         int64_t share, uint32_t colour)
+{
+    if (share <= 0)
+        return;
+    above = above > 0 ? above : 1;
+    below = below > 0 ? below : 1;
+    share = share < 256 ? share : 256;
+    int64_t begins = clipped_int((top - reach_of(above) + 127) >> 8, 0, rows);
+    int64_t full = clipped_int((top + fill_of(above) + 127) >> 8, 0, rows);
+    int64_t emptied = clipped_int(((bottom - fill_of(below) - 128) >> 8) + 1, 0, rows);
+    int64_t ends = clipped_int(((bottom + reach_of(below) - 128) >> 8) + 1, 0, rows);
+    if (share == 256 && emptied > full) {
+        fade_rows(column, begins, full, top, bottom, above, below, share, colour);
+        for (int64_t row = full; row < emptied; row++)
+            column[row] = colour;
+        fade_rows(column, emptied, ends, top, bottom, above, below, share, colour);
+    } else {
+        fade_rows(column, begins, ends, top, bottom, above, below, share, colour);
+    }
+}
+
+enum { COLUMNS_AT_ONCE = 16 };
+
+/* painted(image: uint32, columns, strokes: int32, colours: uint32, first, last) */
+static PyObject *painted(PyObject *self, PyObject *args)
+{
+    PyObject *objects[3];
+    Py_buffer views[3];
+    Py_ssize_t columns, first, last;
+    if (!PyArg_ParseTuple(args, "OnOOnn", &objects[0], &columns, &objects[1], &objects[2], &first, &last) ||
+        get_views(objects, views, (const int[]){WRITE, READ, READ}, 3) < 0)
+        return NULL;
+    uint32_t *image = views[0].buf;
+    const int32_t *strokes = views[1].buf;
+    const uint32_t *colours = views[2].buf;
+    Py_ssize_t curves = COUNT(views[2], uint32_t), pixels = COUNT(views[0], uint32_t);
+    Py_ssize_t rows = columns > 0 ? pixels / columns : 0;
+    int fits = columns > 0 && rows * columns == pixels && 0 <= first && first <= last && last <= columns &&
+               COUNT(views[1], int32_t) / NUMBERS / columns == curves &&
+               COUNT(views[1], int32_t) == curves * NUMBERS * columns;
+    uint32_t *room = fits ? PyMem_Malloc((size_t)(rows > 0 ? rows : 1) * COLUMNS_AT_ONCE * sizeof(uint32_t)) : NULL;
+    if (room != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t start = first; start < last; start += COLUMNS_AT_ONCE) {
+            Py_ssize_t count = last - start < COLUMNS_AT_ONCE ? last - start : COLUMNS_AT_ONCE;
+            for (Py_ssize_t row = 0; row < rows; row++)
+                for (Py_ssize_t c = 0; c < count; c++)
+                    room[c * rows + row] = image[row * columns + start + c];
+            for (Py_ssize_t curve = 0; curve < curves; curve++) {
+                const int32_t *own = strokes + curve * NUMBERS * columns + start;
+                for (Py_ssize_t c = 0; c < count; c++)
+                    paint_stroke(room + c * rows, rows, own[c], own[columns + c], own[2 * columns + c],
+                                 own[3 * columns + c], own[4 * columns + c], colours[curve]);
+            }
+            for (Py_ssize_t row = 0; row < rows; row++)
+                for (Py_ssize_t c = 0; c < count; c++)
+                    image[row * columns + start + c] = room[c * rows + row];
+        }
+        Py_END_ALLOW_THREADS
+        PyMem_Free(room);
+    }
+    release_views(views, 3);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "one colour for each curve, and one stroke for each column of the image");
+        return NULL;
+    }
+    if (room == NULL)
+        return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -158,17 +1164,21 @@ static PyObject *use_tables(PyObject *self, PyObject *wanted)
 static int prepare(PyObject *module)
 {
     make_crc_table();
-#ifdef HAS_SSE42
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("sse4.2"))
-        crc_of = crc_of_sse42;
-#endif
+    choose_crc(0);
     return 0;
 }
 
 static PyMethodDef functions[] = {
     {"are_sound", are_sound, METH_VARARGS, NULL},
     {"use_tables", use_tables, METH_O, NULL},
+    {"rows_alike", rows_alike, METH_VARARGS, NULL},
+    {"items", items, METH_VARARGS, NULL},
+    {"common_steps", common_steps, METH_VARARGS, NULL},
+    {"chain", chain, METH_VARARGS, NULL},
+    {"scalars", scalars, METH_VARARGS, NULL},
+    {"block_extremes", block_extremes, METH_VARARGS, NULL},
+    {"painted", painted, METH_VARARGS, NULL},
+    {"stroked", stroked, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -35,23 +35,28 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ReadError
-from ..event_rows import (
+from ..kernels.checksums import are_sound
+from ..kernels.event_rows import (
+    DAMAGED,
     FOOTER,
     HEADER,
+    UNUSUAL,
     WIDEST,
     Form,
+    Scalars,
+    chain,
+    common_steps,
     items,
-    likely_headers,
     media,
     numbers,
     rows_alike,
+    scalars,
     together,
     unaligned,
     unmasked,
     varints,
     wrong_sums,
 )
-from ..kernels.checksums import are_sound
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
@@ -267,7 +272,7 @@ class _File:
                     self.at += begin
                     continue
                 buffer = whole[begin:]
-                frames = _frames(buffer, length - begin)
+                frames = chain(buffer, length - begin)
                 end = frames.end
                 is_last |= frames.is_broken
                 stretch = _Stretch(buffer, frames.starts, frames.lengths)
@@ -305,62 +310,6 @@ def masked_crc(data: bytes) -> int:
     """Give the masked CRC-32C of `data`, as records carry it."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-# --- the chain of records ---
-
-
-class _Frames(NamedTuple):
-    """Complete records of a buffer: where their payloads start, how long they are, and where the last one ends.
-
-    `is_broken` says that the header behind `end` is wrong; `needs` is the size of the incomplete record there, 0 if unknown.
-    """
-
-    starts: np.ndarray
-    lengths: np.ndarray
-    end: int
-    is_broken: bool
-    needs: int
-
-
-def _frames(buffer: np.ndarray, size: int) -> _Frames:
-    """Find the records in the first `size` bytes of `buffer`.
-
-    Lengths are small, so six zero bytes in a row give away where a header may be, and its checksum decides. Headers found so
-    that follow one another without a gap are records; where there is a gap (a long record) one step is made by hand.
-    """
-    at, length = likely_headers(buffer, size)
-    following = at + length + (HEADER + FOOTER)
-    gaps = np.flatnonzero(following[:-1] != at[1:]) if len(at) else np.empty(0, np.int64)
-    starts, lengths = [], []
-    here, needs, is_broken = 0, 0, False
-    while True:
-        first = int(np.searchsorted(at, here))
-        if first < len(at) and at[first] == here:
-            gap = int(np.searchsorted(gaps, first))
-            last = int(gaps[gap]) if gap < len(gaps) else len(at) - 1
-            if following[last] > size:
-                last -= 1
-            if last >= first:
-                starts.append(at[first : last + 1] + HEADER)
-                lengths.append(length[first : last + 1])
-                here = int(following[last])
-                continue
-        if here + HEADER > size:
-            break
-        header = buffer[here : here + HEADER].tobytes()
-        payload, crc = struct.unpack("<QI", header)
-        if masked_crc(header[:8]) != crc:
-            is_broken = True
-            break
-        if here + HEADER + payload + FOOTER > size:
-            needs = HEADER + payload + FOOTER
-            break
-        starts.append(np.array([here + HEADER]))
-        lengths.append(np.array([payload]))
-        here += HEADER + payload + FOOTER
-    none = np.empty(0, np.int64)
-    return _Frames(np.concatenate([none, *starts]), np.concatenate([none, *lengths]), here, is_broken, needs)
 
 
 # --- one record, exactly ---
@@ -714,11 +663,11 @@ class _Regular:
                 continue
             width = len(pattern.form.row)
             rows = buffer[self.end : self.end + count * width].reshape(count, width)
-            varying = items(rows, "u1", pattern.steps.ravel()).reshape(*pattern.steps.shape, count)
-            if (varying != varying[0]).any():
+            steps = common_steps(rows, pattern.steps)
+            if steps is None:
                 break
             patience = PATIENCE if count * len(pattern.form.ends) >= FEW else patience - 1
-            self._stretches.append((pattern, rows, varints(varying[0].T, 0, pattern.steps.shape[1])))
+            self._stretches.append((pattern, rows, steps))
             self.end += count * width
             before = pattern
 
@@ -930,7 +879,7 @@ class _Group(NamedTuple):
     """Scalars of several records: the record of each, its place there, its tag, its value; whether float32 holds them."""
 
     record: np.ndarray
-    place: int
+    place: int | np.ndarray
     tag: np.ndarray
     value: np.ndarray
     is_single: bool
@@ -992,13 +941,31 @@ class _Stretch:
             )
             for record in wide[~is_media]:
                 self._decode_one(int(record))
+        if (found := scalars(self._buffer, self._starts, self._lengths)) is not None:
+            self._take(found, narrow)
+        else:
+            self._decode_by_length(narrow)
+        self.damaged = int(np.count_nonzero(self._is_damaged))
+
+    def _take(self, found: Scalars, narrow: np.ndarray) -> None:
+        """Take what was decoded of the narrow records, and decode those that are unusual."""
+        state = found.state[narrow]
+        self._wall[narrow], self._step[narrow] = found.wall[narrow], found.step[narrow]
+        self._points[narrow] = found.points[narrow]
+        self._is_damaged[narrow] = state == DAMAGED
+        if len(found.value):
+            codes = np.array([self._code(tag) for tag in found.tags], np.int64)
+            self._groups.append(_Group(found.record, found.place, codes[found.tag], found.value, True))
+        for record in narrow[state == UNUSUAL]:
+            self._decode_one(int(record))
+
+    def _decode_by_length(self, narrow: np.ndarray) -> None:
         order = narrow[np.argsort(self._lengths[narrow].astype(np.uint16), kind="stable")]
         lengths = self._lengths[order]
         edges = np.flatnonzero(np.diff(lengths)) + 1
         for records in np.split(order, edges):
             if len(records):
                 self._decode_equally_long(records)
-        self.damaged = int(np.count_nonzero(self._is_damaged))
 
     def _decode_equally_long(self, records: np.ndarray) -> None:
         length = int(self._lengths[records[0]])
@@ -1152,10 +1119,11 @@ class _Stretch:
         edges = np.concatenate([[0], np.cumsum(np.bincount(tag, minlength=len(self._tags)))])
         step, wall, value = self._step[record[order]], self._wall[record[order]], value[order]
         together: dict[tuple[int, int, int], list[_Together]] = {}
-        for name, code in self._tags.items():
+        names = list(self._tags)
+        logged = np.flatnonzero(edges[1:] > edges[:-1])
+        for code in logged[np.argsort(order[edges[logged]])].tolist():  # in the order they come first in the file
+            name = names[code]
             low, high = int(edges[code]), int(edges[code + 1])
-            if low == high:
-                continue
             values = value[low:high].astype(np.float32 if is_single[code] else np.float64)
             mine = _Together(step[low:high], wall[low:high], {name.decode(errors="replace"): values})
             others = together.setdefault((high - low, int(step[low]), int(step[high - 1])), [])

@@ -1,9 +1,14 @@
-"""Small stores that tests of the models share."""
+"""Small stores that tests of the models share, and the two twins of the kernels."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from runglass.models import kernels
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, FolderConfig, RunFacts, TableRows
 
@@ -32,3 +37,15 @@ def store() -> RunStore:
             TableRows("runs/predictions.csv", "table", predictions),
         ]
     )
+
+
+@pytest.fixture(params=["numpy", "compiled"], scope="module")
+def twin(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The twin of every kernel that computes in the tests of a module: they run on both."""
+    compiled = "runglass.models.kernels._compiled"
+    if request.param == "compiled" and importlib.util.find_spec(compiled) is None:
+        pytest.skip("the compiled kernels were not built: there was no compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        module = importlib.import_module(compiled) if request.param == "compiled" else None
+        patch.setattr(kernels, "_in_use", module)
+        yield str(request.param)

@@ -33,6 +33,8 @@ from runglass.models.tables import CurvePiece, Forgotten, Problem, Run
 
 RUN = "folder/run"
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 
 def record(payload: bytes, *, wrong_length_crc: bool = False, wrong_data_crc: bool = False) -> bytes:
     def masked(data: bytes) -> int:

@@ -8,17 +8,20 @@ each record.
 Checksums of many rows are verified together. CRC-32C is linear: the checksums of rows, combined by exclusive or, are the
 checksum of the rows combined so. Every row is in two such sums, as a cell is in its row and its column, so that one, two or
 three wrong records always show. More escape only if their errors cancel one another in both sums of each of them, which for
-errors that have nothing to do with one another has a chance of 2^-32 at most.
+errors that have nothing to do with one another has a chance of 2^-32 at most. The compiled twins compute every checksum.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import struct
 from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
+
+from . import accelerator
 
 WIDEST = 512
 """Longest record, in bytes, that is decoded together with others: those with a scalar are shorter."""
@@ -31,6 +34,9 @@ _BLOCK = 1 << 17
 
 _ROWS_BYTES = 1 << 19
 """Bytes of rows looked at together, likewise."""
+
+_SMALLEST = 11
+"""Fewest bytes of a scalar: a key and a length; a key, a length and no tag; a key and a float."""
 
 _FEW = 16
 """Rows that are verified one by one."""
@@ -92,6 +98,125 @@ def likely_headers(buffer: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarra
     length = unaligned(buffer, "<u2")[at]
     valid = header_crcs()[length] == unaligned(buffer, "<u4")[at + 8]
     return at[valid], length[valid].astype(np.int64)
+
+
+class Chain(NamedTuple):
+    """Complete records of a buffer: where their payloads start, how long they are, and where the last one ends.
+
+    `is_broken` says that the header behind `end` is wrong; `needs` is the size of the incomplete record there, 0 if unknown.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    end: int
+    is_broken: bool
+    needs: int
+
+
+def chain(buffer: np.ndarray, size: int) -> Chain:
+    """Find the records in the first `size` bytes of a buffer of uint8.
+
+    Lengths are small, so six zero bytes in a row give away where a header may be, and its checksum decides. Headers found so
+    that follow one another without a gap are records; where there is a gap (a long record) one step is made by hand.
+    """
+    if (compiled := accelerator()) is not None:
+        starts, lengths = np.empty((2, size // (HEADER + FOOTER) + 1), np.int64)
+        count, end, is_broken, incomplete = compiled.chain(buffer, size, starts, lengths)
+        return Chain(
+            starts[:count], lengths[:count], end, is_broken, HEADER + incomplete + FOOTER if incomplete >= 0 else 0
+        )
+    at, length = likely_headers(buffer, size)
+    following = at + length + (HEADER + FOOTER)
+    gaps = np.flatnonzero(following[:-1] != at[1:]) if len(at) else np.empty(0, np.int64)
+    found: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    here, needs, is_broken = 0, 0, False
+    while True:
+        first = int(np.searchsorted(at, here))
+        if first < len(at) and at[first] == here:
+            gap = int(np.searchsorted(gaps, first))
+            last = int(gaps[gap]) if gap < len(gaps) else len(at) - 1
+            if following[last] > size:
+                last -= 1
+            if last >= first:
+                found.append((at[first : last + 1] + HEADER, length[first : last + 1]))
+                here = int(following[last])
+                continue
+        if here + HEADER > size:
+            break
+        header = buffer[here : here + HEADER].tobytes()
+        payload, crc = struct.unpack("<QI", header)
+        if masked(np.array([google_crc32c.value(header[:8])], np.uint32))[0] != crc:
+            is_broken = True
+            break
+        if here + HEADER + payload + FOOTER > size:
+            needs = HEADER + payload + FOOTER
+            break
+        found.append((np.array([here + HEADER]), np.array([payload])))
+        here += HEADER + payload + FOOTER
+    starts, lengths = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Chain(starts, lengths, here, is_broken, needs)
+
+
+# --- records one by one ---
+
+DECODED, DAMAGED, UNUSUAL = range(3)
+
+
+class Scalars(NamedTuple):
+    """What records hold.
+
+    Attributes
+    ----------
+    state : ndarray of uint8, shape (records,)
+        `DECODED`; `DAMAGED` where the checksum is wrong; `UNUSUAL` where the exact decoder has to look.
+    wall : ndarray of float64, shape (records,)
+    step, points : ndarray of int64, shape (records,)
+        Time, step and number of scalars of those that are decoded; 0 for the others.
+    record, place, tag, value : ndarray, shape (points,)
+        Of each scalar: number of its record, its place among those of the record, its tag, its value, which float32 holds.
+    tags : tuple of bytes
+        The tags.
+    """
+
+    state: np.ndarray
+    wall: np.ndarray
+    step: np.ndarray
+    points: np.ndarray
+    record: np.ndarray
+    place: np.ndarray
+    tag: np.ndarray
+    value: np.ndarray
+    tags: tuple[bytes, ...]
+
+
+def scalars(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Scalars | None:
+    """Decode records as loggers write them: time, step, and values or tensors that are single 32-bit floats.
+
+    Only the compiled twin looks at one record after the other. Its twin in numpy is the way the reader goes where this
+    gives None: records of equal length together, as rows (`wrong_sums`, `numbers`, `varints`).
+
+    Parameters
+    ----------
+    buffer : ndarray of uint8
+        The bytes.
+    starts, lengths : ndarray of int64, shape (records,)
+        Where the payloads are; those of more than `WIDEST` bytes are unusual without being looked at.
+    """
+    if (compiled := accelerator()) is None:
+        return None
+    records, most = len(starts), len(buffer) // _SMALLEST + 1
+    state = np.empty(records, np.uint8)
+    wall, (step, points) = np.empty(records), np.empty((2, records), np.int64)
+    record, place, tag = np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int32)
+    value, (tag_starts, tag_lengths) = np.empty(most), np.empty((2, most), np.int64)
+    starts, lengths = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(lengths, np.int64)
+    count, known = compiled.scalars(
+        *(buffer, WIDEST, starts, lengths, state, wall, step, points),
+        *(record, place, tag, value, tag_starts, tag_lengths),
+    )
+    where = zip(tag_starts[:known].tolist(), tag_lengths[:known].tolist(), strict=True)
+    tags = tuple(buffer[at : at + length].tobytes() for at, length in where)
+    return Scalars(state, wall, step, points, record[:count], place[:count], tag[:count], value[:count], tags)
 
 
 def media(buffer: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +281,8 @@ def numbers(rows: np.ndarray, kind: str, at: int) -> np.ndarray:
     found = column(rows, "<u2" if kind == "bf16" else kind, at)
     if kind == "bf16":
         found = (found.astype(np.uint32) << 16).view(np.float32)
-    return found.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        return found.astype(np.float64)
 
 
 def varints(rows: np.ndarray, start: int, end: int) -> np.ndarray:
@@ -179,9 +305,35 @@ def items(rows: np.ndarray, kind: str, places: np.ndarray) -> np.ndarray:
     places : ndarray of intp, shape (places,)
         Bytes of the rows.
     """
-    width = rows.shape[1] - np.dtype(kind).itemsize + 1
+    size = np.dtype(kind).itemsize
+    if (compiled := accelerator()) is not None and rows.flags.c_contiguous and len(rows):
+        out = np.empty((len(places), len(rows)), kind)
+        compiled.items(rows, rows.shape[1], np.ascontiguousarray(places, np.int64), size, out)
+        return out
+    width = rows.shape[1] - size + 1
     found: np.ndarray = np.ndarray((width, len(rows)), kind, rows, 0, (1, rows.strides[0]))[places]
     return found
+
+
+def common_steps(rows: np.ndarray, places: np.ndarray) -> np.ndarray | None:
+    """Give the step of every row, as int64; None where records of one row have different ones.
+
+    Parameters
+    ----------
+    rows : ndarray of uint8, shape (rows, n)
+        The rows, one behind the other.
+    places : ndarray of intp, shape (records, bytes)
+        Bytes of the rows in which the step of each record is, a varint.
+    """
+    if (compiled := accelerator()) is not None:
+        steps = np.empty(len(rows), np.int64)
+        firsts = np.ascontiguousarray(places[:, 0], np.int64) if places.shape[1] else np.zeros(len(places), np.int64)
+        same = compiled.common_steps(rows, rows.shape[1], firsts, places.shape[1], steps)
+        return steps if same else None
+    varying = items(rows, "u1", places.ravel()).reshape(*places.shape, len(rows))
+    if (varying != varying[0]).any():
+        return None
+    return varints(varying[0].T, 0, places.shape[1])
 
 
 # --- rows ---
@@ -198,8 +350,8 @@ class Form(NamedTuple):
         The bits in which rows must be equal to it.
     head : bytes
         What every row begins with.
-    ends : ndarray of intp, shape (records,)
-        Where the checksums of the payloads stand.
+    begins, ends : ndarray of int64, shape (records,)
+        Where the payloads begin, and where their checksums stand.
     own : ndarray of uint32, shape (records, 1)
         The checksums of the row that is known.
     free, behind : ndarray of intp
@@ -211,6 +363,7 @@ class Form(NamedTuple):
     row: np.ndarray
     fixed: np.ndarray
     head: bytes
+    begins: np.ndarray
     ends: np.ndarray
     own: np.ndarray
     free: np.ndarray
@@ -222,11 +375,11 @@ class Form(NamedTuple):
         """Give the form of rows like one; `payloads` says where in it each begins and ends, and each has bytes that vary."""
         free = [np.flatnonzero(fixed[start:end] != 0xFF) + start for start, end in payloads]
         behind = [end - 1 - places for places, (_, end) in zip(free, payloads, strict=True)]
-        ends = np.array([end for _, end in payloads])
+        begins, ends = np.array(payloads, np.int64).T.copy()
         firsts = np.cumsum([0, *(len(places) for places in free[:-1])])
         own = unmasked(items(row[None], "<u4", ends))
         head = row[:HEADER].tobytes()
-        return cls(row, fixed, head, ends, own, np.concatenate(free), np.concatenate(behind), firsts)
+        return cls(row, fixed, head, begins, ends, own, np.concatenate(free), np.concatenate(behind), firsts)
 
 
 def rows_alike(buffer: np.ndarray, at: int, end: int, form: Form) -> int:
@@ -237,6 +390,9 @@ def rows_alike(buffer: np.ndarray, at: int, end: int, form: Form) -> int:
     buffer : ndarray of uint8
         The bytes; the first row begins at byte `at`, and none reaches behind `end`.
     """
+    if (compiled := accelerator()) is not None:
+        alike: int = compiled.rows_alike(buffer, at, end, form.row, form.fixed, form.begins, form.ends)
+        return alike
     row, fixed = form.row, form.fixed
     width = len(row)
     count = (end - at) // width
@@ -253,22 +409,24 @@ def rows_alike(buffer: np.ndarray, at: int, end: int, form: Form) -> int:
         if (np.bitwise_or.reduce(change, axis=0) & fixed).any():
             sound = int((change & fixed).any(axis=1).argmax())
             rows, change, count = rows[:sound], change[:sound], begin + sound
-        if len(rows) and not _have_right_sums(rows, change, form):
-            return begin
+        stored = unmasked(items(rows, "<u4", form.ends)) ^ form.own
+        group = math.isqrt(len(rows)) | 1
+        are_few = len(rows) < _FEW
+        if are_few or _are_wrong(_combined(change, group), _combined(stored.T, group).T, form).any():
+            wrong = _are_wrong(change, stored, form)
+            if wrong.any():
+                return begin + int(wrong.argmax())
         if begin + len(rows) >= count:
             break
     return count
 
 
-def _have_right_sums(rows: np.ndarray, change: np.ndarray, form: Form) -> bool:
-    """Whether the checksums of all records are right, given how rows differ from the one that is known."""
-    stored = unmasked(items(rows, "<u4", form.ends)) ^ form.own
-    if len(rows) >= _FEW:
-        group = math.isqrt(len(rows)) | 1
-        change, stored = _combined(change, group), _combined(stored.T, group).T
+def _are_wrong(change: np.ndarray, stored: np.ndarray, form: Form) -> np.ndarray:
+    """Say which rows have a wrong checksum, given in which bits they and their checksums differ from the one that is known."""
     sum_of_bytes = crc_tables()[form.behind, change[:, form.free]]
     expected = np.bitwise_xor.reduceat(sum_of_bytes, form.firsts, axis=1)
-    return bool((expected.T == stored).all())  # noqa: SIM300
+    found: np.ndarray = (stored != expected.T).any(axis=0)
+    return found
 
 
 def together(change: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
