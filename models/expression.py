@@ -110,6 +110,8 @@ class Expression:
             ) from error
         if isinstance(result, pd.Series):
             return result
+        if isinstance(result, list | np.ndarray):
+            raise ExpressionError(f"{self.text!r} is a list, not a value for every row.", text=self.text)
         return pd.Series(np.full(len(frame), result), index=frame.index)
 
     def mask(self, frame: pd.DataFrame) -> np.ndarray:
@@ -237,9 +239,10 @@ def _columns(node: ast.expr, names: dict[str, str]) -> Iterator[str]:
 def _value(node: ast.expr, names: dict[str, str], frame: pd.DataFrame, text: str) -> Any:
     match node:
         case ast.Constant():
-            # As floats, so that a huge power overflows to infinity instead of filling the memory.
-            is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
-            return float(node.value) if is_number else node.value  # type: ignore[arg-type]
+            # As NumPy's floats, so that a huge power overflows to infinity instead of filling the memory, and 1 / 0 is infinite
+            # as it is in a column.
+            is_number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+            return np.float64(node.value) if is_number else node.value  # type: ignore[arg-type]
         case ast.Name() | ast.Attribute():
             return frame[_dotted(node, names)]
         case ast.BinOp():

@@ -140,9 +140,8 @@ class Option:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise RunglassError(f"{said} is a number, not {value!r}.")
             if (self.low is not None and not value >= self.low) or (self.high is not None and not value <= self.high):
-                bounds = [f"at least {self.low:g}"] * (self.low is not None) + [f"at most {self.high:g}"] * (
-                    self.high is not None
-                )
+                named = (("at least", self.low), ("at most", self.high))
+                bounds = [f"{word} {bound:g}" for word, bound in named if bound is not None]
                 raise RunglassError(f"{said} is {' and '.join(bounds)}; not {value:g}.")
         return value
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .bounded_search import TooSlow, bounded
 from .natural_order import natural_order
 from .run_groups import RunGroups
 
@@ -118,12 +119,13 @@ class RunTree:
 
 
 def found_keys(keys: Iterable[str], pattern: str) -> list[str]:
-    """Give the keys in which a regular expression is found (`re.search`); all where it is empty or invalid."""
+    """Give the keys in which a regular expression is found (`re.search`); all where it is empty, invalid or takes too long."""
+    keys = list(keys)
     try:
-        search = re.compile(pattern).search
-    except re.error:
-        return list(keys)
-    return [key for key in keys if search(key)] if pattern else list(keys)
+        search = bounded(pattern)
+        return [key for key in keys if search.is_in(key)] if pattern else keys
+    except (re.error, TooSlow):
+        return keys
 
 
 def common_folder(keys: Sequence[str]) -> str:

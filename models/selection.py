@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import expression
+from .bounded_search import TooSlow, bounded
 from .errors import SessionError
 
 if TYPE_CHECKING:
@@ -90,12 +91,12 @@ class Matches:
     pattern: str
 
     def mask(self, frame: pd.DataFrame) -> np.ndarray:
-        """Give, for every row, whether the pattern is found (everywhere while the pattern is invalid)."""
+        """Give, for every row, whether the pattern is found (everywhere while it is invalid, or takes too long)."""
         try:
-            found = re.compile(self.pattern).search
-        except re.error:
+            search = bounded(self.pattern)
+            return np.fromiter((search.is_in(str(text)) for text in frame[self.column]), bool, len(frame))
+        except (re.error, TooSlow):
             return np.ones(len(frame), dtype=bool)
-        return np.fromiter((found(str(text)) is not None for text in frame[self.column]), bool, len(frame))
 
     @property
     def columns(self) -> frozenset[str]:

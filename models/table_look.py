@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .bounded_search import TooSlow, bounded
 from .deferred import deferred
 from .errors import ExportError
 from .natural_order import natural_order
@@ -68,7 +69,8 @@ def found_rows(frame: pd.DataFrame, pattern: str) -> np.ndarray:
     ----------
     frame : DataFrame
     pattern : str
-        As for `re.search`; case counts only where the pattern has capitals. Empty or invalid patterns are found everywhere.
+        As for `re.search`; case counts only where the pattern has capitals. Patterns that are empty, invalid or take too long
+        are found everywhere.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def found_rows(frame: pd.DataFrame, pattern: str) -> np.ndarray:
     if not pattern:
         return everywhere
     try:
-        search = re.compile(pattern, 0 if pattern != pattern.lower() else re.IGNORECASE).search
+        search = bounded(pattern, 0 if pattern != pattern.lower() else re.IGNORECASE)
     except re.error:
         return everywhere
     found = np.zeros(len(frame), dtype=bool)
@@ -88,7 +90,10 @@ def found_rows(frame: pd.DataFrame, pattern: str) -> np.ndarray:
             continue
         # Most text columns repeat few values: each is looked at once.
         codes, values = pd.factorize(column)
-        hits = np.fromiter((search(str(value)) is not None for value in values), bool, len(values))
+        try:
+            hits = np.fromiter((search.is_in(str(value)) for value in values), bool, len(values))
+        except TooSlow:
+            return everywhere
         found |= np.append(hits, False)[codes]  # the code of a missing value is -1: the appended no
     return found
 

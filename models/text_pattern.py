@@ -15,9 +15,9 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from re import _constants, _parser  # type: ignore[attr-defined]
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from .bounded_search import BoundedSearch, TooSlow, bounded
 from .deferred import deferred
 from .errors import ExpressionError, ReadError
 from .logged_columns import as_number
@@ -29,12 +29,6 @@ else:
 
 LONGEST_LINE = 1000
 """Characters of a line beyond which it is not looked at: searching may take a power of the length."""
-
-SHORT = 32
-"""Characters that are searched without trying less first."""
-
-MOST_SECONDS_A_LINE = 0.005
-"""Processor time for a part of a line beyond which twice as much of it is not tried."""
 
 MOST_SECONDS = 10.0
 """Time after which reading a file with a pattern is given up."""
@@ -99,7 +93,7 @@ class TextPattern:
             step = number if found.step is None else found.step
             rows += [(found.line + 1, step, tag, value, found.wall_time) for tag, value in found.values.items()]
         frame = pd.DataFrame(rows, columns=["line", "step", "tag", "value", "wall_time"])
-        return frame if "wall_time" in _compiled(self.regex).groupindex else frame.drop(columns="wall_time")
+        return frame if "wall_time" in _compiled(self.regex).pattern.groupindex else frame.drop(columns="wall_time")
 
     def matches(self, text: str, seconds: float = MOST_SECONDS) -> Iterator[MatchedLine]:
         """Give the lines in which the pattern finds at least one number.
@@ -109,9 +103,10 @@ class TextPattern:
         ReadError
             When it takes longer than `seconds`.
         """
-        pattern = _compiled(self.regex)
-        has_pairs = "tag" in pattern.groupindex
-        metrics = [name for name in pattern.groupindex if name not in _RESERVED]
+        search = _compiled(self.regex)
+        names = search.pattern.groupindex
+        has_pairs = "tag" in names
+        metrics = [name for name in names if name not in _RESERVED]
         deadline = time.monotonic() + seconds
         for number, line in enumerate(text.splitlines()):
             if len(line) > LONGEST_LINE:
@@ -120,7 +115,7 @@ class TextPattern:
                 raise self._too_slow(f"takes longer than {seconds:g} s")
             step = wall_time = total = None
             values: dict[str, float] = {}
-            for match in self._found(pattern, line):
+            for match in self._found(search, line):
                 groups = match.groupdict()
                 step = step if groups.get("step") is None else _number(groups["step"])
                 total = total if groups.get("total") is None else _number(groups["total"])
@@ -134,17 +129,11 @@ class TextPattern:
             if values:
                 yield MatchedLine(number, step, wall_time, total, values)
 
-    def _found(self, pattern: re.Pattern[str], line: str) -> Iterator[re.Match[str]]:
-        """Find all matches in a line, after trying ever longer beginnings of it: a search cannot be interrupted."""
-        length = SHORT
-        while length < len(line):
-            begun = time.thread_time()
-            for _ in pattern.finditer(line[:length]):
-                pass
-            if time.thread_time() - begun > MOST_SECONDS_A_LINE:
-                raise self._too_slow("takes too long to search a line")
-            length *= 2
-        return pattern.finditer(line)
+    def _found(self, search: BoundedSearch, line: str) -> Iterator[re.Match[str]]:
+        try:
+            return search.matches(line)
+        except TooSlow:
+            raise self._too_slow("takes too long to search a line") from None
 
     def _too_slow(self, what: str) -> ReadError:
         remedy = "Begin it with ^, and use \\S+ or [^,]* rather than several .*"
@@ -167,16 +156,13 @@ def seconds_of(written: str) -> float | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(regex: str) -> re.Pattern[str]:
+def _compiled(regex: str) -> BoundedSearch:
     try:
-        pattern = re.compile(regex)
-        parsed = _parser.parse(regex)
+        search = bounded(regex)
     except re.error as error:
         position = error.pos or 0
         raise ExpressionError(f"It is no regular expression: {error.msg}.", text=regex, position=position) from None
-    except (RecursionError, OverflowError):
-        raise ExpressionError("The regular expression is too deep.", text=regex) from None
-    groups = set(pattern.groupindex)
+    groups = set(search.pattern.groupindex)
     if ("tag" in groups) != ("value" in groups):
         raise ExpressionError("The groups 'tag' and 'value' come together or not at all.", text=regex)
     if not groups - _RESERVED and "tag" not in groups:
@@ -185,25 +171,10 @@ def _compiled(regex: str) -> re.Pattern[str]:
             text=regex,
             remedy="Name the numbers, as in: step (?P<step>\\d+) loss (?P<loss>\\S+)",
         )
-    if _repeats_repeats(parsed, inside=False):
+    if search.repeats_repeats:
         raise ExpressionError(
             "It repeats something that itself repeats, which may take for ever.",
             text=regex,
             remedy="Write (\\w+ ?)* as [\\w ]*, for example.",
         )
-    return pattern
-
-
-def _repeats_repeats(items: Any, *, inside: bool) -> bool:
-    """Whether an open repetition stands in another: the time to fail then doubles with every character."""
-    repeats = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
-    safe = (_constants.POSSESSIVE_REPEAT, _constants.ATOMIC_GROUP)
-    if isinstance(items, tuple) and len(items) == 2 and items[0] in repeats:
-        _, most, repeated = items[1]
-        is_open = most is _constants.MAXREPEAT or most > 16
-        return (is_open and inside) or _repeats_repeats(repeated, inside=inside or is_open)
-    if isinstance(items, tuple) and len(items) == 2 and items[0] in safe:
-        return False
-    if isinstance(items, list | tuple | _parser.SubPattern):
-        return any(_repeats_repeats(item, inside=inside) for item in items)
-    return False
+    return search

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runglass.models.errors import ExpressionError
@@ -86,6 +86,86 @@ def test_that_a_value_is_not_taken_for_a_condition():
 def test_that_an_operation_that_does_not_fit_is_said_in_a_sentence():
     with pytest.raises(ExpressionError, match="does not fit"):
         parse("family * family").values(FRAME)
+
+
+def test_that_constants_divided_by_zero_are_infinite_as_columns_are():
+    assert parse("1 / (2 - 2) > loss").mask(FRAME).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ["1, 2", "[1, 2, 3]", "1 < loss, 2", "{1}"])
+def test_that_a_list_is_no_value_for_every_row(text):
+    with pytest.raises(ExpressionError, match="is a list"):
+        parse(text).values(FRAME)
+    with pytest.raises(ExpressionError):
+        parse(text).mask(FRAME)
+
+
+_LEAVES = st.one_of(
+    st.sampled_from(["a", "b", "`c d`", "e.f", "True", "None", "'x'", "'a'", "text", "ok", "when"]),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**400), 10**400).map(str),
+)
+_OPERATORS = ("+", "-", "*", "/", "//", "%", "**", "&", "|", "<", "<=", "==", "!=", "and", "or", "in")
+_ANY = st.recursive(
+    _LEAVES,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(_OPERATORS), inner).map(lambda parts: f"({' '.join(parts)})"),
+        inner.map(lambda one: f"-{one}"),
+        inner.map(lambda one: f"(not {one})"),
+        inner.map(lambda one: f"log({one})"),
+        st.tuples(inner, inner).map(lambda two: f"minimum({two[0]}, {two[1]})"),
+        st.lists(inner, max_size=3).map(lambda several: f"[{', '.join(several)}]"),
+    ),
+    max_leaves=8,
+)
+_OF_ALL_KINDS = pd.DataFrame(
+    {
+        "a": [1.0, np.nan, -2.0],
+        "b": [1, 2, 3],
+        "c d": pd.array([1, None, 3], dtype="Int64"),
+        "e.f": [1, "a", None],
+        "text": ["a", None, "b"],
+        "ok": [True, False, True],
+        "when": pd.to_datetime(["2026-01-01", "2026-01-02", None]),
+    }
+)
+
+
+@pytest.mark.filterwarnings("ignore")  # numpy and pandas warn of some of what is compared here
+@settings(max_examples=150, deadline=None)
+@given(_ANY)
+@example("1 / (2 - 2)")
+@example("log(-log([]))")
+def test_that_an_expression_gives_a_value_for_every_row_or_is_refused_with_a_sentence(text):
+    try:
+        parsed = parse(text)
+        assert len(parsed.values(_OF_ALL_KINDS)) == 3
+        assert parsed.mask(_OF_ALL_KINDS).shape == (3,)
+    except ExpressionError as error:
+        assert error.what.endswith(".")  # noqa: PT017 - any example may be refused
+        assert 0 <= error.position <= len(text)  # noqa: PT017
+
+
+_NUMBERS = st.recursive(
+    st.sampled_from(["a", "b", "2.0", "0.5", "3"]),
+    lambda inner: st.tuples(inner, st.sampled_from(["+", "-", "*", "/"]), inner).map(
+        lambda parts: f"({' '.join(parts)})"
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=40, deadline=None)
+@given(_NUMBERS, _NUMBERS, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
+def test_that_arithmetic_and_comparisons_are_those_of_pandas(left, right, compared):
+    frame = pd.DataFrame({"a": [1.0, -2.0, 0.0, 1e300], "b": [3.0, 0.1, 0.0, 1e300]})
+    text = f"{left} {compared} {right}"
+    try:
+        expected = frame.eval(text, engine="python")
+    except ZeroDivisionError:  # of two constants, which ours takes as a column would
+        return
+    assert parse(text).values(frame).tolist() == np.broadcast_to(expected, len(frame)).tolist()
 
 
 @given(st.text(max_size=60))

@@ -321,6 +321,7 @@ def test_that_a_preview_shows_line_step_tag_and_value() -> None:
         (r"(?P<tag>\w+)", "come together", 0),
         (r"step (?P<step>\d+)", "names nothing", 0),
         (r"(?P<x>(\w+\s?)*)$", "may take for ever", 0),
+        ("(?P<x>" + "(" * 200 + "a" + ")" * 201, "too deep", 0),
     ],
 )
 def test_that_a_pattern_that_cannot_be_used_says_why(regex: str, what: str, position: int) -> None:
@@ -329,7 +330,15 @@ def test_that_a_pattern_that_cannot_be_used_says_why(regex: str, what: str, posi
     assert caught.value.position == position
 
 
-@pytest.mark.parametrize("regex", [r"(?P<x>.*.*.*.*=)", r"(?P<x>(?:a|ab|b)+)!"])
+def test_that_a_range_of_characters_is_no_repetition() -> None:
+    # "+" has the number that the parser of expressions gives a repetition.
+    assert TextPattern("range", "*", r"a (?P<x>[+-9]+)").preview("a 3.5")["value"].tolist() == [3.5]
+
+
+@pytest.mark.parametrize(
+    "regex",
+    [r"(?P<x>.*.*.*.*=)", r"(?P<x>(?:a|ab|b)+)!", r"(?P<x>(?>(\w+)*!))", r"(?P<x>(a|a|b)*)!", r"(?P<x>(\w|ab){0,16})!"],
+)
 def test_that_a_slow_pattern_is_given_up(regex: str) -> None:
     began = time.process_time()
     with pytest.raises(ReadError, match="too long"):
