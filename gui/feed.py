@@ -144,7 +144,7 @@ class Feed(QObject):
                     opening.store = opening.store.adding(events)
                     self._batch.emit(opening, opening.store)
                 found = opening.store is not before
-                if found:
+                if found and not first:  # at first, curves are waited for more
                     opening.store.rows("runs")  # made here, it is there when the GUI thread asks
                 # What grows is looked at in between; then this look is only for what else there may be.
                 found = found and not opening.loader.has_recent

@@ -15,7 +15,8 @@ from PySide6.QtWidgets import QFileDialog, QInputDialog, QWidget
 from ..analysis import registry
 from ..models import session as sessions
 from ..models.address import is_address
-from ..models.errors import RunglassError
+from ..models.early_reading import EarlyReading
+from ..models.errors import NewerSession, RunglassError
 from ..models.selection import EVERYTHING
 from ..models.session import Grouping, Session
 from ..resources import demo_folder
@@ -94,13 +95,15 @@ class SessionFiles(QObject):
 
     # -- opening --------------------------------------------------------------------------------------------------------
 
-    def open(self, roots: Sequence[str], *, beside: bool = False) -> None:
+    def open(self, roots: Sequence[str], *, beside: bool = False, begun: EarlyReading | None = None) -> None:
         """Open folders, files, patterns or addresses; a session file is opened as one.
 
         Parameters
         ----------
         beside : bool
             Whether what is open already is among them, so that what was said of it holds on.
+        begun : EarlyReading, optional
+            Who reads them already.
         """
         if len(roots) == 1 and roots[0].endswith(_SUFFIX):
             self.open_session(Path(roots[0]))
@@ -131,7 +134,7 @@ class SessionFiles(QObject):
                 grouping=Grouping(),
             )
         )
-        self._feed.open(absolute)
+        self._feed.open(absolute, begun)
 
     def drop(self, dropped: Sequence[str]) -> None:
         """Open what was dropped beside what is open."""

@@ -283,7 +283,7 @@ class RunStore:
     @property
     def map_problems(self) -> tuple[Problem, ...]:
         """What column maps make that does not fit the values there are; it is left out."""
-        return self._mapping[1] + self._logged_runs[1]
+        return self._mapping[1] + (self._logged_runs[1] if self.maps else ())
 
     def check_filter(self) -> None:
         """Find out whether the filter can be applied to what is open.

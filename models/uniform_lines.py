@@ -8,11 +8,20 @@ objects, lines with other keys, lines that are not whole) is noticed, and nothin
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.compute as compute
+
+from .deferred import deferred
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as compute
+else:
+    pa = deferred("pyarrow")
+    compute = deferred("pyarrow.compute")
+
 
 _KEY = re.compile(rb'\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _BLOCK_BYTES = 1 << 20

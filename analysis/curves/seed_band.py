@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 
+from ...models.deferred import deferred
 from ...models.engine import LOCAL, Engine
 from ...models.errors import TooLittleData
 from ...models.figure import Axis, Band, Clauses, FigureSpec, Keys, Line, Mark, Panel, Points, Rule
@@ -28,6 +28,11 @@ from .. import resampling
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x, interpolated, reduced
 from ..common_range import CommonRange, after_the_start, common_range, percentile_range
 from ..grouping import default_grouping, grouped
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _MOST_CELLS = 20_000_000
 """Seeds times grid points above which the union of all x gives way to the x of the longest seed."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 
+from ...models.deferred import deferred
 from ...models.engine import LOCAL, Engine
 from ...models.figure import Axis, EdgeMarks, FigureSpec, Keys, Line, Mark, Panel
 from ...models.growing_array import Growing, divided, extremes, finite_values, grown, lineage
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.reductions import higher_is_better
-from ...models.result import Result, counted, significant
+from ...models.result import LateTables, Result, counted, significant
 from ...models.run_names import telling_names
 from ...models.store import RunStore
 from ..alignment import Aligned, aligned, axis_along, default_tag, default_x
@@ -28,6 +29,17 @@ from ..curve_marks import drawable
 from ..health import HealthMark
 from ..health_marks import event_marks, event_notes, events_on
 from ..seed_curves import monotone
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
+
+
+_SHORT = 20_000
+"""Values that are averaged with numpy: pandas is quicker with more, but takes as long to import as the window to open."""
+
+_BLOCK, _BITS = 64, 54
 
 
 def ema(y: np.ndarray, weight: float) -> np.ndarray:
@@ -50,9 +62,33 @@ def ema(y: np.ndarray, weight: float) -> np.ndarray:
     finite = np.isfinite(y)
     if not len(y) or weight <= 0 or (finite.all() and (y == y[0]).all()):
         return np.array(y, float)
+    if len(y) <= _SHORT:
+        means = np.array(y, float)
+        means[finite] = _short_ema(means[finite], weight)
+        return means
     numbers = pd.Series(np.where(finite, y, np.nan))
     means = numbers.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
     return np.where(finite, means, y)
+
+
+def _short_ema(values: np.ndarray, weight: float) -> np.ndarray:
+    """Give `ema` of finite values: within blocks as a matrix product, each block taking over what is left of those before."""
+    blocks = -(-len(values) // _BLOCK)
+    padded = np.zeros(blocks * _BLOCK)
+    padded[: len(values)] = (1 - weight) * values
+    fade = weight ** np.arange(_BLOCK + 1.0)
+    place = np.arange(_BLOCK)
+    sums = padded.reshape(blocks, _BLOCK) @ np.tril(fade[np.abs(place[:, None] - place)]).T
+    left, before = 0.0, np.empty(blocks)
+    for block, end in enumerate(sums[:, -1].tolist()):
+        before[block] = left
+        left = end + float(fade[-1]) * left
+    sums += before[:, None] * fade[1:]
+    means: np.ndarray = sums.ravel()[: len(values)]
+    # Later the divisor is 1 to the last bit.
+    young = min(len(means), math.ceil(-_BITS / math.log2(weight)))
+    means[:young] /= -np.expm1(np.arange(1, young + 1) * math.log(weight))
+    return means
 
 
 @Growing
@@ -330,7 +366,7 @@ class SmoothQuestion(Question):
             tag=asked.tag,
             x=asked.x,
             method=method,
-            tables={"runs": _table(curves)},
+            tables=LateTables({"runs": partial(_table, curves)}),
             notes=tuple(_notes(asked, found, curves, method)),
         )
 

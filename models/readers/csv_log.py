@@ -13,11 +13,11 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import Lines, continues, lines, marks
 from ..logged_columns import (
@@ -35,6 +35,12 @@ from ..logged_columns import (
 from ..progress import Progress
 from ..tables import Event, Forgotten, Problem, RunFacts
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = deferred("pyarrow")
+
 
 _SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 _KNOWN = re.compile(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pandas as pd
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
 from ..json_document import json_document
@@ -21,6 +21,11 @@ from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _OF_ALL = (b'"schema_version"', b'"evaluation_id"')
 _OF_SAMPLES = (b'"sample_id"', b'"evaluation_name"')

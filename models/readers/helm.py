@@ -14,17 +14,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..configuration import flattened
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import json_document
 from ..progress import Progress
 from ..recognition import is_lower_better, with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _SPEC, _STATS, _INSTANCES, _STATE = "run_spec.json", "stats.json", "per_instance_stats.json", "scenario_state.json"
 _BOOKKEEPING = re.compile(

@@ -18,12 +18,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..configuration import flattened
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import MOST_BYTES, json_document, json_value
 from ..logged_columns import as_number
@@ -31,6 +29,13 @@ from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+else:
+    pd = deferred("pandas")
+    pa = deferred("pyarrow")
 
 _ZSTANDARD = 93
 _LOCAL_HEADER = 30

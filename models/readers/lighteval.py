@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import json_document
 from ..logged_columns import is_number
@@ -24,6 +24,11 @@ from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _BEGINS = re.compile(rb'\s*\{\s*"config_general"\s*:\s*\{')
 _DETAILS = re.compile(r"details_(.+)_\d{4}-\d\d-\d\dT[\d.:-]+\.parquet")

@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
 from ..json_document import json_document
@@ -29,6 +29,11 @@ from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _BEGINS = re.compile(rb'\s*\{\s*"results"\s*:\s*\{\s*"[^"\n]+"\s*:\s*\{\s*"')
 _NAME = re.compile(r"results_\d{4}-\d{2}-\d{2}T[\d.:-]+\.json")

@@ -10,17 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ..configuration import flattened
+from ..deferred import deferred
 from ..errors import ReadError
 from ..logged_columns import whole_steps
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _NAME = re.compile(r"(.+)_part_(\d+)\.parquet")
 _VALUES = {"int": "int_value", "float": "float_value", "string": "string_value", "bool": "bool_value"}

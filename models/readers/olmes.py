@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
 from ..json_document import json_document
@@ -26,6 +26,11 @@ from ..progress import Progress
 from ..recognition import is_lower_better, with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _FILE = re.compile(r"(?:task-\d+-)?(.+)-(predictions\.jsonl|metrics\.json)")
 _STEP = re.compile(r"(?:.*[-_/])?step[-_]?(\d+)(?:[-_].*)?")

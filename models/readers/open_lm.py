@@ -12,16 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ..configuration import flattened
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import json_document
 from ..progress import Progress
 from ..tables import Event, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _EVALUATION = re.compile(r"evaluation_(.+?)(?:_(?:heavy|light|medium|low_variance))?")
 

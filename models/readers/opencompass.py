@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import json_document
 from ..logged_columns import is_number
@@ -22,6 +21,11 @@ from ..progress import Progress
 from ..recognition import with_categories
 from ..tables import Event, Problem, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, files_below
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 _TIME = re.compile(r"\d{8}_\d{6}")
 _BESIDE = frozenset({"configs", "predictions", "summary", "logs"})

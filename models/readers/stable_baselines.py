@@ -18,18 +18,23 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ..array_archive import stored_array
 from ..configuration import yaml_document
+from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import as_python_writes
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 EVALUATIONS = "evaluations.npz"
 MOST_BYTES = 1 << 28

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pandas as pd
-import pyarrow as pa
 
 from ..array_archive import stored_array
+from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
 from ..json_document import as_python_writes
@@ -33,7 +32,13 @@ from ..tables import Event, Problem, StoredRows, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as compute
     from pyarrow import parquet
+else:
+    pd = deferred("pandas")
+    pa = deferred("pyarrow")
 
 _SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz"})
 _MOST_BYTES = 8 << 30
@@ -417,7 +422,6 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_in(column: pa.ChunkedArray, values: list[str]) -> pa.ChunkedArray:
-    import pyarrow.compute as compute
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from ..errors import ReadError
 from ..json_document import json_document
@@ -20,6 +19,9 @@ from ..recognition import with_categories
 from ..schema import SCHEMAS
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MANIFEST = "runglass-tables.json"
 _VERSION = 1
