@@ -17,6 +17,7 @@ from ..models.loader import Loader
 from ..models.pace import SHORTEST, live_rest, rest
 from ..models.progress import CancellableProgress
 from ..models.store import RunStore
+from ..models.tables import CurvePiece, Event
 from .tasks import FEED, TaskRunner
 from .workspace import Workspace
 
@@ -38,6 +39,11 @@ class _Opening:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+def _grown(events: list[Event]) -> frozenset[str]:
+    """Give the runs that get points by some events."""
+    return frozenset(event.run for event in events if isinstance(event, CurvePiece))
+
+
 class Feed(QObject):
     """Keeps the workspace's data up to date with what is on disk.
 
@@ -49,14 +55,14 @@ class Feed(QObject):
         Reading stopped; the sentence says why.
     live_changed(count)
         So many runs grew within the last minute.
-    _batch(opening, store)
-        A worker thread made a new snapshot of what was opened.
+    _batch(opening, store, grown)
+        A worker thread made a new snapshot of what was opened; in it the curves of some runs, by key, are new or longer.
     """
 
     loaded = Signal()
     failed = Signal(str)
     live_changed = Signal(int)
-    _batch = Signal(object, object)
+    _batch = Signal(object, object, object)
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -142,7 +148,7 @@ class Feed(QObject):
                 coming = opening.loader.new_events if begun_early is None else begun_early.batches
                 for events in coming(progress):
                     opening.store = opening.store.adding(events)
-                    self._batch.emit(opening, opening.store)
+                    self._batch.emit(opening, opening.store, _grown(events))
                 found = opening.store is not before
                 if found and not first:  # at first, curves are waited for more
                     opening.store.rows("runs")  # made here, it is there when the GUI thread asks
@@ -181,7 +187,7 @@ class Feed(QObject):
                 events = opening.loader.latest_events(progress)
                 if events:
                     opening.store = opening.store.adding(events)
-                    self._batch.emit(opening, opening.store)
+                    self._batch.emit(opening, opening.store, _grown(events))
 
         self._tasks.start(_TAIL, "Following what grows", work, lambda _: self._tail(), self._on_tail_failed)
 
@@ -201,13 +207,13 @@ class Feed(QObject):
             self._reading, self._is_paused = False, True
             self.failed.emit("Reading was stopped; F5 reads on.")
 
-    def _on_self_batch(self, opening: _Opening, store: RunStore) -> None:
+    def _on_self_batch(self, opening: _Opening, store: RunStore, grown: frozenset[str]) -> None:
         if opening is not self._opening:
             return
         before = self._workspace.now.all.runs
         now = time.monotonic()
-        for key, run in store.runs.items():
-            if key in before and before[key].curves is not run.curves and before[key].curves:
+        for key in grown:
+            if key in before and before[key].curves:
                 self._grew[key] = now
         self._workspace.set_store(store)
         self._count_live()

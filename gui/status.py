@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QProgressBar, QStatusBar, QToolButton, QWidget
 
@@ -11,6 +13,9 @@ from .tasks import TaskRunner
 from .workspace import Workspace
 
 _SHOWN_AFTER_MS = 400
+_FACTS_MS = 500
+"""Milliseconds between two counts of what is open while it grows."""
+
 _LONGEST = 60
 
 
@@ -51,13 +56,19 @@ class StatusBar(QStatusBar):
         for widget in (self._highlight, self._task, self._bar, self._cancel):
             self.addPermanentWidget(widget)
             widget.hide()
+        self._counting = QTimer(self)
+        self._counting.setSingleShot(True)
+        self._counting.setInterval(_FACTS_MS)
+        self._counting.timeout.connect(self._on_counting_timeout)
+        self._is_stale = False
+        self._since: dict[str, float] = {}
         # A task that ends at once would only flicker.
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(_SHOWN_AFTER_MS)
         self._later.timeout.connect(self._show_task)
         workspace.changed.connect(self._on_workspace_changed)
-        workspace.data_changed.connect(self.show_facts)
+        workspace.data_changed.connect(self._on_workspace_data_changed)
         tasks.changed.connect(self._on_tasks_changed)
         feed.loaded.connect(self.show_facts)
         self.show_facts()
@@ -86,6 +97,19 @@ class StatusBar(QStatusBar):
             said.append(f"read in {self._feed.seconds:.1f} s")
         self._facts.setText("  ·  ".join(said))
 
+    def _on_workspace_data_changed(self) -> None:
+        if self._counting.isActive():
+            self._is_stale = True
+        else:
+            self.show_facts()
+            self._counting.start()
+
+    def _on_counting_timeout(self) -> None:
+        if self._is_stale:
+            self._is_stale = False
+            self.show_facts()
+            self._counting.start()
+
     def _label(self) -> QLabel:
         label = QLabel(self)
         label.setTextFormat(Qt.TextFormat.PlainText)
@@ -99,8 +123,10 @@ class StatusBar(QStatusBar):
         self._highlight.setText("highlighted: " + (text if len(text) < _LONGEST else f"{text[: _LONGEST - 1]}…"))
 
     def _show_task(self) -> None:
-        running = self._tasks.running
+        due = time.monotonic() - _SHOWN_AFTER_MS / 1000
+        running = [state for state in self._tasks.running if self._since.get(state.slot, due) <= due]
         if not running:
+            self._hide_task()
             return
         state = max(running, key=lambda state: state.total)
         more = f"  (+{len(running) - 1})" if len(running) > 1 else ""
@@ -118,14 +144,20 @@ class StatusBar(QStatusBar):
             self._show_highlight()
 
     def _on_tasks_changed(self) -> None:
-        if not self._tasks.running:
-            self._later.stop()
-            for widget in (self._task, self._bar, self._cancel):
-                widget.hide()
-        elif self._task.isVisible():
+        # While runs are followed there is always some task, but none for long.
+        now, slots = time.monotonic(), {state.slot for state in self._tasks.running}
+        self._since = {slot: self._since.get(slot, now) for slot in slots}
+        if self._task.isVisible():
             self._show_task()
+        if not slots:
+            self._later.stop()
         elif not self._later.isActive():
-            self._later.start()
+            oldest = min(self._since.values())
+            self._later.start(max(0, round(1000 * (oldest - now)) + _SHOWN_AFTER_MS + 1))
+
+    def _hide_task(self) -> None:
+        for widget in (self._task, self._bar, self._cancel):
+            widget.hide()
 
     def _on_cancel_clicked(self) -> None:
         for state in self._tasks.running:

@@ -116,6 +116,12 @@ class RunStore:
             folder_configs=MappingProxyType(configs),
             problems=tuple(problems),
         )
+        if grown.runs.keys() == self.runs.keys() and configs == self.folder_configs:
+            before = (
+                (self.runs, self._logged_runs[0]) if "_logged_runs" in self.__dict__ else self.__dict__.get("_before")
+            )
+            if before is not None:
+                grown.__dict__["_before"] = before
         if all(sources.get(source) is rows for source, rows in self.sources.items()) and len(sources) == len(
             self.sources
         ):
@@ -154,7 +160,7 @@ class RunStore:
     def keeping(self, clause: Clause) -> RunStore:
         """Give a store narrowed to `clause`: only what it holds for enters computation."""
         kept = replace(self, filter=both(self.filter, clause))
-        self._lend(kept, "_tables", "_mapping", "_checked", "untyped", "_logged_runs", "_all_runs")
+        self._lend(kept, "_tables", "_mapping", "_checked", "untyped", "_logged_runs", "_all_runs", "_before")
         return kept
 
     def _lend(self, other: RunStore, *names: str) -> None:
@@ -387,6 +393,9 @@ class RunStore:
     @cached_property
     def _logged_runs(self) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
         """Every run that was trained as a row under the column maps; and what could not be derived."""
+        before = self.__dict__.pop("_before", None)
+        if before is not None and not self.maps and (frame := _with_longer_curves(self.runs, *before)) is not None:
+            return frame, ()
         records = [_record(run, self.config(run)) for run in self.runs.values()]
         if not records:
             return RUNS.empty(), ()
@@ -488,6 +497,37 @@ def _joined(schema: Schema, parts: list[pd.DataFrame]) -> pd.DataFrame:
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
+def _with_longer_curves(runs: Mapping[str, Run], before: Mapping[str, Run], table: pd.DataFrame) -> pd.DataFrame | None:
+    """Give the table of runs that differ from those before only in their curves: in how they end. None where more differs."""
+    if len(table) != len(runs) or list(runs) != list(before):
+        return None
+    times = {"started": table["started"].to_numpy(copy=True), "ended": table["ended"].to_numpy(copy=True)}
+    if any(values.dtype != np.float64 for values in times.values()):
+        return None
+    status = table["status"].to_numpy(dtype=object, copy=True)
+    for number, (run, old) in enumerate(zip(runs.values(), before.values(), strict=True)):
+        if run is old:
+            continue
+        if _described(run) != _described(old):
+            return None
+        status[number] = run.status
+        for name, time in zip(times, _first_and_last(run), strict=True):
+            if run.facts.get(name) is None:
+                times[name][number] = np.nan if time is None else time
+    return table.assign(**times, status=pd.Series(status, dtype=table["status"].dtype, index=table.index))
+
+
+def _described(run: Run) -> tuple[object, ...]:
+    """Give what a row of the `runs` table is made of, but for the curves."""
+    return run.name, run.reader, run.source, run.declared_status, run.config, run.facts
+
+
+def _first_and_last(run: Run) -> tuple[float | None, float | None]:
+    """Give when the first and the last point of a run were logged."""
+    walls = [c.wall_time for c in run.curves.values() if c.wall_time is not None and len(c.wall_time)]
+    return min((float(wall[0]) for wall in walls), default=None), max((float(wall[-1]) for wall in walls), default=None)
+
+
 def _record(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """Give the row of the `runs` table for a run that was trained."""
     record: dict[str, Any] = {
@@ -502,13 +542,9 @@ def _record(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         record[column] = run.facts.get(column)
         if record[column] is None:
             record[column] = stated.get(column)
-    for name in ("started", "ended"):
-        record[name] = run.facts.get(name)
-    walls = [c.wall_time for c in run.curves.values() if c.wall_time is not None and len(c.wall_time)]
-    if walls and record["started"] is None:
-        record["started"] = min(float(wall[0]) for wall in walls)
-    if walls and record["ended"] is None:
-        record["ended"] = max(float(wall[-1]) for wall in walls)
+    for name, logged in zip(("started", "ended"), _first_and_last(run), strict=True):
+        told = run.facts.get(name)
+        record[name] = logged if told is None else told
     folders = run.key.split("/")
     record["folder"] = "/".join(folders[:-1])
     record.update({f"path.{level}": folder for level, folder in enumerate(folders, start=1)})

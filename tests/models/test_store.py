@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from runglass.models.column_map import ColumnMap
 from runglass.models.selection import EVERYTHING, Between, Holds, both, is_in
 from runglass.models.store import RunStore
-from runglass.models.tables import CurvePiece, Forgotten, Problem, RunFacts, SourceRead, TableRows
+from runglass.models.tables import CurvePiece, FolderConfig, Forgotten, Problem, RunFacts, SourceRead, TableRows
 
 
 def test_that_a_configuration_gives_the_canonical_columns(store):
@@ -181,3 +181,36 @@ def test_that_logged_runs_are_shown_without_maps_that_break_their_table():
     store = RunStore(maps=(ColumnMap((("params", "config.name"),)),)).adding([RunFacts("p/a", config={"name": "x"})])
     assert store.rows("runs")["run"].tolist() == ["p/a"]
     assert "without the column maps" in store.table_problems[0].what
+
+
+def test_that_the_table_of_runs_that_grow_is_that_of_runs_read_at_once() -> None:
+    def facts(run: str) -> RunFacts:
+        return RunFacts(run, reader="csv", config={"lr": 0.1, "name": run}, facts={"seed": 3})
+
+    def piece(run: str, low: int, high: int, tag: str = "loss") -> CurvePiece:
+        steps = np.arange(low, high)
+        return CurvePiece(run, steps, {tag: 1.0 / (1 + steps)}, 1e9 + 60.0 * steps)
+
+    store = RunStore().adding([facts("p/a"), facts("p/b"), piece("p/a", 0, 5), piece("p/b", 5, 9)])
+    store.rows("runs")
+    changes = [
+        [piece("p/a", 5, 7)],
+        [CurvePiece("p/b", np.array([9]), {"loss": np.array([np.nan])}, np.array([2e9]))],  # it diverges
+        [piece("p/b", 2, 4, "other")],  # logged earlier than what is known
+        [RunFacts("p/b", facts={"ended": 7.0})],
+        [RunFacts("p/a", config={"lr": 0.5})],
+        [Forgotten("s", "csv", "", ("p/a",))],
+        [piece("p/a", 3, 4)],
+        [facts("p/c"), piece("p/c", 0, 2)],
+        [FolderConfig("p", {"batch": 8})],
+    ]
+    for events in changes:
+        store = store.adding(events)
+        anew = RunStore(runs=store.runs, folder_configs=store.folder_configs)
+        pd.testing.assert_frame_equal(store.rows("runs"), anew.rows("runs"))
+    skipped = store.adding([piece("p/a", 5, 7)]).adding([piece("p/b", 12, 13)])  # none asked for in between
+    pd.testing.assert_frame_equal(
+        skipped.rows("runs"), RunStore(runs=skipped.runs, folder_configs=skipped.folder_configs).rows("runs")
+    )
+    few = skipped.keeping(Holds("ended > 1e9"))
+    assert list(few.kept_runs) == ["p/a", "p/c"]
