@@ -25,6 +25,8 @@ from .models.kernels import twin_in_use
 if TYPE_CHECKING:
     from .analysis.asking import Answer, Opened
     from .models.progress import CancellableProgress
+    from .models.early_reading import EarlyReading
+    from .models.engine import Engine
     from .models.question import Analysis
     from .models.store import RunStore
 
@@ -154,7 +156,17 @@ def _open_window(paths: list[str], **options: Any) -> int:
         return NO_WINDOW
     from .gui.app import main as open_window
 
-    return open_window(paths, **options)
+    begun = _begun_reading(paths) if options.get("session") is None else None
+    return open_window(paths, begun=begun, **options)
+
+
+def _begun_reading(paths: list[str]) -> EarlyReading | None:
+    """Begin to read while Qt is imported; a session file says itself what is to be read."""
+    if not paths or paths[0].endswith(".runglass.json"):
+        return None
+    from .models.early_reading import EarlyReading
+
+    return EarlyReading([path if is_address(path) else str(Path(path).absolute()) for path in paths])
 
 
 # -- inspect, list, export ----------------------------------------------------------------------------------------------

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, Qt, Signal
 from PySide6.QtWidgets import QDockWidget, QHBoxLayout, QMainWindow, QTabWidget, QToolButton, QWidget
 
-from ..models.session import Pane
 from .widgets.elided_label import ElidedLabel
 from .widgets.icon_button import IconButton
 from .widgets.style_property import set_property
 
-PaneMaker = Callable[[Pane], QWidget]
+if TYPE_CHECKING:
+    from ..models.session import Pane
+
+PaneMaker = Callable[["Pane"], QWidget]
 
 
 class _TitleBar(QWidget):

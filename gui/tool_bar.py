@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, SignalInstance
 from PySide6.QtGui import QAction, QKeySequence
@@ -10,19 +11,15 @@ from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QSizePolicy, QToolBar,
 
 from .filter_line import FilterLine
 from .theme import appearance, icon
-from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .workspace import Workspace
+
+_HISTORY = ("ph.arrow-u-up-left", "ph.arrow-u-up-right")
 
 
 class MainToolBar(QToolBar):
-    """What is always at hand.
-
-    Parameters
-    ----------
-    workspace : Workspace
-    menu : QMenu
-        Opens from the button at the left.
-    history : sequence of QAction
-        Undo and redo.
+    """What is always at hand; it is on screen before what it acts on is there.
 
     Attributes
     ----------
@@ -39,29 +36,27 @@ class MainToolBar(QToolBar):
     ask_wanted = Signal()
     export_wanted = Signal()
 
-    def __init__(
-        self, workspace: Workspace, menu: QMenu, history: Sequence[QAction], parent: QWidget | None = None
-    ) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Main", parent)
         self.setObjectName("main-tool-bar")
         self.setMovable(False)
         self._menu = QToolButton(self)
-        self._menu.setMenu(menu)
         self._menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu.setToolTip("Menu (Alt+M)")
         self._menu.setAccessibleName("Menu")
         self._menu.setShortcut(QKeySequence("Alt+M"))
         self.addWidget(self._menu)
-        name = QLabel("Runglass", self)
-        name.setProperty("role", "title")
-        self.addWidget(name)
+        title = QLabel("Runglass", self)
+        title.setProperty("role", "title")
+        self.addWidget(title)
         self._button("Open…", self.open_wanted)
         self.ask_button = self._button("Ask…  Ctrl K", self.ask_wanted)
-        self.filter_line = FilterLine(workspace, self)
+        self.filter_line = FilterLine(self)
         self.addWidget(self.filter_line)
-        for action in history:
-            button = QToolButton(self)
-            button.setDefaultAction(action)
+        self._history = [QToolButton(self) for _ in _HISTORY]
+        for button, name in zip(self._history, _HISTORY, strict=True):
+            button.setIcon(icon(name))
+            button.setEnabled(False)
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
             self.addWidget(button)
         spacer = QWidget(self)
@@ -73,6 +68,22 @@ class MainToolBar(QToolBar):
         self._button("Export…", self.export_wanted, primary=True)
         appearance().changed.connect(self._on_appearance_changed)
         self._on_appearance_changed()
+
+    def attach(self, workspace: Workspace, menu: QMenu, history: Sequence[QAction]) -> None:
+        """Act on a workspace from now on.
+
+        Parameters
+        ----------
+        workspace : Workspace
+        menu : QMenu
+            Opens from the button at the left.
+        history : sequence of QAction
+            Undo and redo.
+        """
+        self._menu.setMenu(menu)
+        for button, action in zip(self._history, history, strict=True):
+            button.setDefaultAction(action)
+        self.filter_line.attach(workspace)
 
     def _button(self, text: str, clicked: SignalInstance, *, primary: bool = False) -> QPushButton:
         button = QPushButton(text, self)
