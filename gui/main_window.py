@@ -7,11 +7,11 @@ which everyone hears.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import (
     QApplication,
@@ -26,52 +26,30 @@ from PySide6.QtWidgets import (
 )
 
 from .. import __version__
-from ..analysis import registry
-from ..analysis.session_questions import card_question
-from ..analysis.templates import Template, broken_templates, lacking
+from ..models.deferred import deferred
 from ..models.errors import RunglassError
-from ..models.kernels import twin_in_use
-from ..models.progress import CancellableProgress
-from ..models.result import counted
-from ..models.selection import Clause, is_in
-from ..models.session import Pane, Session
-from ..models.store import RunStore
-from . import palette_entries
-from .breadcrumbs import Breadcrumbs
-from .exports import Exports
-from .feed import Feed
-from .guide import GuideDialog
-from .health_watch import HealthWatch
-from .help_dialog import HelpDialog
-from .menus import Menus
 from .pane_area import PaneArea
-from .panes.about import AboutAnalysis
-from .panes.analysis import AnalysisPane
-from .panes.base import Answer
-from .panes.curves import CurvesPane
-from .panes.inspector import Inspector
-from .panes.items import ItemsPane
-from .panes.mapper import ColumnMapperDialog
-from .panes.palette import Palette
-from .panes.problems import ProblemsPane
-from .panes.questions import QuestionsPane
-from .panes.runs import RunsPane
-from .panes.text_pattern import TextPatternDialog
-from .session_files import SessionFiles
-from .settings import Settings
-from .shown_figures import ShownFigures
-from .status import StatusBar
-from .tasks import TaskRunner
 from .theme import appearance
 from .tool_bar import MainToolBar
-from .tour import Step, Tour
 from .widgets.empty_state import EmptyState
-from .widgets.frame_table import FrameTable
 from .widgets.message_bar import MessageBar
+from .widgets.regex_edit import RegexEdit
 from .widgets.style_property import set_property
-from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from ..analysis.templates import Template
+    from ..models.progress import CancellableProgress
+    from ..models.selection import Clause
+    from ..models.session import Pane, Session
+    from . import rooms
+    from .panes.base import Answer
+    from .settings import Settings
+else:
+    rooms = deferred(".rooms", __package__)
 
 _LAYOUT_VERSION = 1
+_QUIET_MS = 600
+"""Time in which the first curves are drawn before what may be asked next is prepared."""
 
 
 class MainWindow(QMainWindow):
@@ -83,47 +61,46 @@ class MainWindow(QMainWindow):
         What is remembered between two starts.
     session : Session, optional
         What to show at first.
+    autosave : Path, optional
+        Where the session is kept by itself.
+    furnished : bool
+        Whether all that belongs in the window is made at once; else only what is seen first is, until who made the window
+        has gone through `furnish`.
     """
 
-    def __init__(self, settings: Settings, session: Session | None = None, *, autosave: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session | None = None,
+        *,
+        autosave: Path | None = None,
+        furnished: bool = True,
+    ) -> None:
         super().__init__()
         self._settings = settings
+        self._first_session = session
+        self._autosave = autosave
+        self._is_furnished = False
         self._is_closed = False
         self._has_questions = False
-        self.tasks = TaskRunner(self)
-        self.workspace = Workspace(session or Session(theme=settings.theme), RunStore(), self)  # type: ignore[arg-type]
-        self.feed = Feed(self.workspace, self.tasks, self)
-        self.health = HealthWatch(self.workspace, self.tasks, self)
         self.setWindowTitle("Runglass")
         self.setAcceptDrops(True)
         self.setDockOptions(QMainWindow.DockOption.AnimatedDocks)
-        appearance().apply(self.workspace.session.theme)
-
+        look: Any = settings if session is None else session
+        appearance().apply(look.theme)
+        self.tool_bar = MainToolBar(self)
+        self.addToolBar(self.tool_bar)
         self._build_middle()
         self._build_sides()
-        self.files = SessionFiles(self.workspace, self.feed, self.area, self._messages, settings, autosave, window=self)
-        self.exports = Exports(
-            self.workspace, self.feed, self.tasks, self._messages, lambda: self.files.start_folder, window=self
-        )
-        self.figures = ShownFigures(self.workspace, self.area)
-        self.menus = Menus(self)
-        self.tool_bar = MainToolBar(self.workspace, self.menus.root, (self.menus.undo, self.menus.redo), self)
-        self.addToolBar(self.tool_bar)
-        self.status = StatusBar(self.workspace, self.tasks, self.feed, self)
-        self.setStatusBar(self.status)
-        self._connect()
+        self.statusBar().setSizeGripEnabled(False)
         room = QGuiApplication.primaryScreen().availableGeometry().size()
         self.resize(min(1600, room.width()), min(1000, room.height()))
         if settings.geometry is not None:
             self.restoreGeometry(settings.geometry)
-        side = min(max(self.width() // 5, 260), 320)
-        sides = [self._docks["runs"], self._docks["inspector"]]
-        self.resizeDocks(sides, [max(side - 20, 280), side], Qt.Orientation.Horizontal)
-        self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
-        if settings.docks is not None:
-            self.restoreState(settings.docks, _LAYOUT_VERSION)
-        self._on_workspace_changed(frozenset(f.name for f in dataclasses.fields(Session)), None)
-        self._on_data_changed()
+        self._share_room()
+        if furnished:
+            for _ in self.furnish():
+                pass
 
     # -- building -------------------------------------------------------------------------------------------------------
 
@@ -135,55 +112,116 @@ class MainWindow(QMainWindow):
             button="Open the demo",
             parent=self,
         )
-        self._welcome.button_clicked.connect(self.open_demo)
         self._middle = QStackedWidget(self)
         self._middle.addWidget(self._welcome)
         self._middle.addWidget(self.area)
         self._messages = MessageBar(self)
         central = QWidget(self)
-        layout = QVBoxLayout(central)
-        layout.setContentsMargins(0, 8, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self._messages)
-        self.breadcrumbs = Breadcrumbs(self.workspace, central)
-        layout.addWidget(self.breadcrumbs)
-        layout.addWidget(self._middle, 1)
+        self._column = QVBoxLayout(central)
+        self._column.setContentsMargins(0, 8, 0, 0)
+        self._column.setSpacing(4)
+        self._column.addWidget(self._messages)
+        self._column.addWidget(self._middle, 1)
         self.setCentralWidget(central)
 
     def _build_sides(self) -> None:
-        self.runs = RunsPane(self.workspace, self, health=self.health)
-        self.inspector = Inspector(self.workspace, self)
-        self.items = ItemsPane(self.workspace, self.tasks, self)
-        self.problems = ProblemsPane(self.workspace, self)
-        self._bottom = QTabWidget(self)
-        self._bottom.setDocumentMode(True)
-        self._bottom.addTab(self.items, "Items behind the selection")
-        self._bottom.addTab(self.problems, "Problems")
         self._docks = {}
-        for name, title, widget, place in (
-            ("runs", "Runs", self.runs, Qt.DockWidgetArea.LeftDockWidgetArea),
-            ("inspector", "Inspector", self.inspector, Qt.DockWidgetArea.RightDockWidgetArea),
-            ("bottom", "Items and problems", self._bottom, Qt.DockWidgetArea.BottomDockWidgetArea),
+        for name, title, place in (
+            ("runs", "Runs", Qt.DockWidgetArea.LeftDockWidgetArea),
+            ("inspector", "Inspector", Qt.DockWidgetArea.RightDockWidgetArea),
+            ("bottom", "Items and problems", Qt.DockWidgetArea.BottomDockWidgetArea),
         ):
-            set_property(widget, "role", "side")
-            widget.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
             dock = QDockWidget(title, self)
             dock.setObjectName(f"side:{name}")
-            dock.setWidget(widget)
             dock.setTitleBarWidget(QWidget(dock))
             dock.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
             self.addDockWidget(place, dock)
             self._docks[name] = dock
+            self._fill_side(name, QWidget(self))
         self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         self._docks["bottom"].hide()
+        runs = QVBoxLayout(self._docks["runs"].widget())
+        runs.setContentsMargins(8, 8, 8, 0)
+        runs.setSpacing(4)
+        runs.addWidget(RegexEdit("regex", self))
+        runs.addWidget(EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=self), 1)
+
+    def _fill_side(self, name: str, content: QWidget) -> None:
+        """Put a widget into a side bar, in place of what is there."""
+        set_property(content, "role", "side")
+        content.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        before = self._docks[name].widget()
+        self._docks[name].setWidget(content)
+        if before is not None:
+            before.deleteLater()
+
+    def _share_room(self) -> None:
+        """Give the side bars their width: what the user left them with, else a share of the window."""
+        side = min(max(self.width() // 5, 260), 320)
+        sides = [self._docks["runs"], self._docks["inspector"]]
+        self.resizeDocks(sides, [max(side - 20, 280), side], Qt.Orientation.Horizontal)
+        self.resizeDocks([self._docks["bottom"]], [220], Qt.Orientation.Vertical)
+        if self._settings.docks is not None:
+            self.restoreState(self._settings.docks, _LAYOUT_VERSION)
+
+    def expect(self, data: bool) -> None:
+        """Show the room for panes, empty, where data are about to be opened, else what can be opened."""
+        self._middle.setCurrentWidget(self.area if data else self._welcome)
+
+    def furnish(self) -> Iterator[None]:
+        """Make the rest of the window in short steps, so that who goes through them can let it paint in between."""
+        look: Any = {"theme": self._settings.theme}
+        first = self._first_session or rooms.Session(**look)
+        self.tasks = rooms.TaskRunner(self)
+        self.workspace = rooms.Workspace(first, rooms.RunStore(), self)
+        self.feed = rooms.Feed(self.workspace, self.tasks, self)
+        self.health = rooms.HealthWatch(self.workspace, self.tasks, self)
+        self.breadcrumbs = rooms.Breadcrumbs(self.workspace, self)
+        self._column.insertWidget(1, self.breadcrumbs)
+        self.files = rooms.SessionFiles(
+            self.workspace, self.feed, self.area, self._messages, self._settings, self._autosave, window=self
+        )
+        self.exports = rooms.Exports(
+            self.workspace, self.feed, self.tasks, self._messages, lambda: self.files.start_folder, window=self
+        )
+        self.figures = rooms.ShownFigures(self.workspace, self.area)
+        yield
+        self.runs = rooms.RunsPane(self.workspace, self, health=self.health)
+        self._fill_side("runs", self.runs)
+        yield
+        self.inspector = rooms.Inspector(self.workspace, self)
+        self._fill_side("inspector", self.inspector)
+        yield
+        self.items = rooms.ItemsPane(self.workspace, self.tasks, self)
+        self.problems = rooms.ProblemsPane(self.workspace, self)
+        self._bottom = QTabWidget(self)
+        self._bottom.setDocumentMode(True)
+        self._bottom.addTab(self.items, "Items behind the selection")
+        self._bottom.addTab(self.problems, "Problems")
+        self._fill_side("bottom", self._bottom)
+        yield
+        self.menus = rooms.Menus(self)
+        self.tool_bar.attach(self.workspace, self.menus.root, (self.menus.undo, self.menus.redo))
+        self.status = rooms.StatusBar(self.workspace, self.tasks, self.feed, self)
+        self.setStatusBar(self.status)
+        yield
+        self._connect()
+        self._share_room()
+        self._on_workspace_changed(frozenset(f.name for f in dataclasses.fields(rooms.Session)), None)
+        self._on_data_changed()
+        self._is_furnished = True
 
     def _connect(self) -> None:
         self.workspace.changed.connect(self._on_workspace_changed)
         self.workspace.data_changed.connect(self._on_data_changed)
         self.workspace.history_changed.connect(self._on_history_changed)
         self.status.problems_wanted.connect(self.show_problems)
-        self.feed.loaded.connect(self._prepare_questions)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET_MS)
+        self._quiet.timeout.connect(self._prepare_questions)
+        self.feed.loaded.connect(self._quiet.start)
         self.feed.loaded.connect(self._offer_questions)
         self.feed.failed.connect(lambda message: self._messages.say(message, kind="bad"))
         self.feed.live_changed.connect(self.tool_bar.show_followed)
@@ -203,31 +241,34 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         app.focusChanged.connect(self._on_focus_changed)
+        self._welcome.button_clicked.connect(self.open_demo)
         self._on_history_changed()
 
     # -- panes ----------------------------------------------------------------------------------------------------------
 
     def _make_pane(self, pane: Pane) -> QWidget:
         if pane.kind == "curves":
-            curves = CurvesPane(self.workspace, self.tasks, self)
+            curves = rooms.CurvesPane(self.workspace, self.tasks, self)
             curves.export_wanted.connect(self.exports.export_figure)
             curves.enlarge_wanted.connect(self._on_enlarge_wanted)
             curves.ask_wanted.connect(self.open_palette)
             curves.map_wanted.connect(self.map_columns)
             return curves
         if pane.kind == "questions":
+            from .panes.questions import QuestionsPane
+
             questions = QuestionsPane(self.workspace, self)
             questions.chosen.connect(self.add_analysis)
             questions.map_wanted.connect(self.map_columns)
             return questions
-        content = AnalysisPane(self.workspace, self.tasks, pane.key, self)
+        content = rooms.AnalysisPane(self.workspace, self.tasks, pane.key, self)
         content.answered.connect(lambda answer: self._on_pane_answered(pane.key, answer))
         content.map_wanted.connect(self.map_columns)
         content.refresh()
         return content
 
     def _leave_pane(self, content: QWidget) -> None:
-        if isinstance(content, CurvesPane | AnalysisPane):
+        if isinstance(content, rooms.CurvesPane | rooms.AnalysisPane):
             content.leave()
 
     def _on_pane_answered(self, key: str, answer: Answer | None) -> None:
@@ -237,35 +278,41 @@ class MainWindow(QMainWindow):
 
     def _on_enlarge_wanted(self, identifier: str, options: dict[str, Any]) -> None:
         key = self.workspace.free_key(f"{identifier}:{options['tag']}")
-        self.workspace.add_pane(Pane(key, "analysis", identifier, options, str(options["tag"])))
+        self.workspace.add_pane(rooms.Pane(key, "analysis", identifier, options, str(options["tag"])))
 
     def add_analysis(self, identifier: str) -> None:
         """Open a pane that asks a question with the options the data suggest."""
-        analysis = registry.analysis(identifier)
-        self.workspace.add_pane(Pane(self.workspace.free_key(identifier), "analysis", identifier, {}, analysis.title))
+        analysis = rooms.analysis(identifier)
+        self.workspace.add_pane(
+            rooms.Pane(self.workspace.free_key(identifier), "analysis", identifier, {}, analysis.title)
+        )
         self.area.raise_pane(self.workspace.session.focus)
 
     def _offer_questions(self) -> None:
         """Show what can be asked in place of empty curves, where tables were opened that hold none."""
         now = self.workspace.now
-        if self.workspace.can_undo or now.session.panes != Session().panes:
+        if self.workspace.can_undo or now.session.panes != rooms.Session().panes:
             return  # the user has begun to arrange things
         if any(run.curves for run in now.all.runs.values()):
             return
         if any(now.all.has_rows(name) for name in ("scores", "predictions", "comparisons")):
-            pane = Pane("questions", "questions")
+            pane = rooms.Pane("questions", "questions")
             self.workspace.replace(dataclasses.replace(now.session, panes=(pane,), focus=pane.key))
 
     def _prepare_questions(self) -> None:
-        """Import the analyses beside the window, so that it need not wait for them when they are first listed."""
+        """Import the analyses and list the runs beside the window, so that it need not wait when they are first asked for."""
+        from ..analysis.templates import broken_templates
+
+        store = self.workspace.now.all
 
         def work(progress: CancellableProgress) -> list[str]:
+            store.rows("runs")
             broken = broken_templates()
-            identifiers = registry.ids()
+            identifiers = rooms.ids()
             for number, identifier in enumerate(identifiers):
                 progress(number, len(identifiers))
                 try:
-                    registry.analysis(identifier)
+                    rooms.analysis(identifier)
                 except RunglassError as error:  # one of a third party
                     broken.append(str(error))
             return broken
@@ -280,6 +327,9 @@ class MainWindow(QMainWindow):
 
     def open_palette(self) -> None:
         """Let the user find a question, dashboard, tag, run, pane or action by typing."""
+        from . import palette_entries
+        from .panes.palette import Palette
+
         store = self.workspace.now.kept
         entries = [
             *palette_entries.question_entries(store, self.add_analysis),
@@ -294,10 +344,12 @@ class MainWindow(QMainWindow):
         dialog.deleteLater()
 
     def _title_of(self, pane: Pane) -> str:
-        return pane.title or (registry.analysis(pane.analysis).title if pane.kind == "analysis" else pane.heading)
+        return pane.title or (rooms.analysis(pane.analysis).title if pane.kind == "analysis" else pane.heading)
 
     def show_tag(self, tag: str) -> None:
         """Open the curves of a tag in a pane of their own: those of the ticked runs, or of all where none of them has it."""
+        from ..analysis.session_questions import card_question
+
         now = self.workspace.now
         having = tuple(key for key, run in now.kept.kept_runs.items() if tag in run.curves)
         runs = tuple(key for key in now.ticked if key in having) or having
@@ -307,7 +359,7 @@ class MainWindow(QMainWindow):
         """Highlight a run everywhere, and show its curves where they are not shown."""
         if key not in self.workspace.now.ticked:
             self.runs.tick([key], True)
-        self.workspace.highlight(is_in("run", [key]))
+        self.workspace.highlight(rooms.is_in("run", [key]))
 
     def show_pane(self, key: str) -> None:
         """Bring a pane to the front."""
@@ -316,6 +368,9 @@ class MainWindow(QMainWindow):
 
     def arrange_as(self, template: Template) -> None:
         """Show the panes of a template that the open data can answer; what else was decided stays."""
+        from ..analysis.templates import lacking
+        from ..models.result import counted
+
         panes = template.answerable(self.workspace.now.kept)
         if not panes:
             said = "; ".join(sorted({lacking(pane, self.workspace.now.kept) for pane in template.session.panes}))
@@ -331,20 +386,20 @@ class MainWindow(QMainWindow):
         question = {"runs": list(keys)}
         key = self.workspace.free_key("runs.compare")
         self.workspace.add_pane(
-            Pane(key, "analysis", "runs.compare", question, registry.analysis("runs.compare").title)
+            rooms.Pane(key, "analysis", "runs.compare", question, rooms.analysis("runs.compare").title)
         )
         self.area.raise_pane(key)
 
     def show_questions(self) -> None:
         """Show what can be asked of the open data."""
         if self.workspace.pane("questions") is None:
-            self.workspace.add_pane(Pane("questions", "questions"))
+            self.workspace.add_pane(rooms.Pane("questions", "questions"))
         self.show_pane("questions")
 
     def show_curves(self) -> None:
         """Show the learning curves, opening their pane where it was closed."""
         if self.workspace.pane("curves") is None:
-            self.workspace.add_pane(Pane("curves", "curves"))
+            self.workspace.add_pane(rooms.Pane("curves", "curves"))
         self.area.raise_pane("curves")
 
     def close_current(self) -> None:
@@ -354,7 +409,7 @@ class MainWindow(QMainWindow):
     def pin_current(self) -> None:
         """Pin the card the user touched last, or let it go."""
         content = self.area.content("curves")
-        if isinstance(content, CurvesPane) and content.current is not None:
+        if isinstance(content, rooms.CurvesPane) and content.current is not None:
             content.toggle_pin(content.current.tag)
 
     def cycle_focus(self, by: int) -> None:
@@ -369,7 +424,7 @@ class MainWindow(QMainWindow):
         """Turn an option of the focused pane on or off, such as a log axis; of the cards, of all."""
         pane = self.workspace.pane(self.workspace.session.focus)
         if pane is not None and pane.kind == "analysis":
-            options = {one.name: one.default for one in registry.analysis(pane.analysis).question.options()}
+            options = {one.name: one.default for one in rooms.analysis(pane.analysis).question.options()}
             if name in options:
                 now = pane.question.get(name, options[name])
                 self.workspace.change_question(pane.key, **{name: not now})
@@ -423,6 +478,8 @@ class MainWindow(QMainWindow):
 
     def copy_current(self) -> None:
         """Copy what is selected in a text or table, else the figure of the focused pane."""
+        from .widgets.frame_table import FrameTable
+
         figure = self.figures.current
         focused = QApplication.focusWidget()
         is_text = isinstance(focused, QLineEdit) and focused.hasSelectedText()
@@ -437,6 +494,8 @@ class MainWindow(QMainWindow):
 
     def map_columns(self, source: str = "") -> None:
         """Let the user say what the columns of a table mean."""
+        from .panes.mapper import ColumnMapperDialog
+
         sources = [source] if source else [rows.source for rows in self.workspace.now.kept.untyped]
         sources = sources or list(self.workspace.now.all.sources)
         if not sources:
@@ -454,6 +513,8 @@ class MainWindow(QMainWindow):
 
     def add_text_pattern(self) -> None:
         """Let the user say with a regular expression how text logs are read; what is open is then read anew."""
+        from .panes.text_pattern import TextPatternDialog
+
         dialog = TextPatternDialog(self.workspace, self)
         if dialog.exec() == TextPatternDialog.DialogCode.Accepted and self.workspace.session.roots:
             self.feed.open(self.workspace.session.roots)
@@ -499,7 +560,7 @@ class MainWindow(QMainWindow):
         self._bottom.setTabText(self._bottom.indexOf(self.problems), f"Problems ({count})" if count else "Problems")
 
     def _on_run_hovered(self, key: str) -> None:
-        self.workspace.hover(is_in("run", [key]) if key else None)
+        self.workspace.hover(rooms.is_in("run", [key]) if key else None)
 
     def _on_focus_changed(self, _old: QWidget | None, now: QWidget | None) -> None:
         key = self.area.key_of(now)
@@ -543,16 +604,22 @@ class MainWindow(QMainWindow):
 
     def show_help(self) -> None:
         """Show what keyboard and mouse do."""
+        from .help_dialog import HelpDialog
+
         dialog = HelpDialog(self.actions(), self)
         dialog.exec()
         dialog.deleteLater()
 
     def show_guide(self) -> None:
         """Show the guide beside the window."""
+        from .guide import GuideDialog
+
         GuideDialog(self).show()
 
     def look_around(self) -> None:
         """Point at the runs, the panes and the questions, one after the other."""
+        from .tour import Step, Tour
+
         for name in ("runs", "inspector"):
             self._docks[name].show()
         steps = (
@@ -583,12 +650,14 @@ class MainWindow(QMainWindow):
 
     def explain_current(self) -> None:
         """Show the page of the analysis of the focused pane: formula, inputs, options, sources."""
+        from .panes.about import AboutAnalysis
+
         answer = self.figures.answer
         pane = self.workspace.pane(self.workspace.session.focus)
         if answer is not None:
             analysis = answer.analysis
         elif pane is not None and pane.kind == "analysis":
-            analysis = registry.analysis(pane.analysis)
+            analysis = rooms.analysis(pane.analysis)
         else:
             self._messages.say("Click a card or a pane first: its analysis is then explained.")
             return
@@ -596,6 +665,8 @@ class MainWindow(QMainWindow):
 
     def show_about(self) -> None:
         """Say what this is."""
+        from ..models.kernels import twin_in_use
+
         QMessageBox.about(
             self,
             "About Runglass",
@@ -610,11 +681,14 @@ class MainWindow(QMainWindow):
         if self._is_closed:
             return
         self._is_closed = True
+        if not self._is_furnished:
+            return
         app = QApplication.instance()
         if isinstance(app, QApplication):
             app.focusChanged.disconnect(self._on_focus_changed)
         self._settings.geometry = self.saveGeometry()
         self._settings.docks = self.saveState(_LAYOUT_VERSION)
+        self._quiet.stop()
         self.files.stop()
         self.feed.stop()
         self.health.stop()
