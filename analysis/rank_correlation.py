@@ -423,6 +423,11 @@ def tau_intervals(orders: PairOrders, reference: int, level: float = 0.95, **set
     return correlation_intervals(partial(_against, orders, reference), orders.n, level, **settings)
 
 
+def tau_spread(orders: PairOrders, reference: int, **settings: Any) -> Spread:
+    """Give what `tau_intervals` reads its intervals from; parameters as there."""
+    return correlation_spread(partial(_against, orders, reference), orders.n, **settings)
+
+
 def _against(orders: PairOrders, reference: int, counts: np.ndarray) -> np.ndarray:
     return orders.against_in_draws(reference, counts)
 

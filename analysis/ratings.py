@@ -144,19 +144,13 @@ def battles_of_scores(good: np.ndarray, names: Sequence[str], tie_below: float) 
     good : ndarray, shape (models, tasks)
         Scores, higher better; NaN where there is none.
     """
-    first, second, score, task = [], [], [], []
-    n = len(good)
-    for column in range(good.shape[1]):
-        for i in range(n):
-            for j in range(i + 1, n):
-                gap = good[i, column] - good[j, column]
-                if not math.isnan(gap):
-                    first.append(i)
-                    second.append(j)
-                    # Within a rounding error of the limit is a tie: 0.85 - 0.80 is not quite 0.05.
-                    score.append(0.5 if abs(gap) <= tie_below + 1e-12 else float(gap > 0))
-                    task.append(column)
-    return Battles(tuple(names), np.array(first, int), np.array(second, int), np.array(score), np.array(task, int))
+    first, second = np.triu_indices(len(good), 1)
+    gaps = (good[first] - good[second]).T
+    task, pair = np.nonzero(~np.isnan(gaps))
+    fought = gaps[task, pair]
+    # Within a rounding error of the limit is a tie: 0.85 - 0.80 is not quite 0.05.
+    score = np.where(np.abs(fought) <= tie_below + 1e-12, 0.5, (fought > 0).astype(float))
+    return Battles(tuple(names), first[pair], second[pair], score, task)
 
 
 def unbeaten_groups(wins: np.ndarray) -> list[np.ndarray]:
@@ -252,24 +246,53 @@ def elo_in_orders(battles: Battles, orders: np.ndarray, k: float, start: float =
     -----
     E = 1 / (1 + 10^((R_b - R_a) / 400)), R_a += k (S - E), R_b -= k (S - E) (Elo 1978); the sum of ratings stays.
     """
-    ratings = np.full((len(orders), len(battles.names)), start)
-    rows = np.arange(len(orders))
-    for battle in orders.T:
-        a, b = battles.first[battle], battles.second[battle]
-        change = k * (battles.score[battle] - 1 / (1 + 10 ** ((ratings[rows, b] - ratings[rows, a]) / 400)))
-        ratings[rows, a] += change
-        ratings[rows, b] -= change
-    return ratings
+    rows, n = len(orders), len(battles.names)
+    ratings = np.full(rows * n, float(start))
+    base = np.arange(rows) * n
+    a, b = np.empty(rows, dtype=np.intp), np.empty(rows, dtype=np.intp)
+    mine, theirs, change = np.empty(rows), np.empty(rows), np.empty(rows)
+    first, second = battles.first.astype(np.intp), battles.second.astype(np.intp)
+    points = k * battles.score
+    alone = first == second
+    some_alone = bool(alone.any())  # a battle against oneself moves nothing
+    scale = math.log(10) / 400
+    # Tens of thousands of steps on short arrays: what counts is that none of them makes a new one.
+    for battle in np.ascontiguousarray(orders.T):
+        np.take(first, battle, out=a, mode="clip")
+        np.take(second, battle, out=b, mode="clip")
+        a += base
+        b += base
+        np.take(ratings, a, out=mine, mode="clip")
+        np.take(ratings, b, out=theirs, mode="clip")
+        np.subtract(theirs, mine, out=change)
+        change *= scale
+        np.exp(change, out=change)
+        change += 1
+        np.divide(-k, change, out=change)
+        change += points[battle]
+        if some_alone:
+            change[alone[battle]] = 0
+        mine += change
+        theirs -= change
+        ratings[a] = mine
+        ratings[b] = theirs
+    return ratings.reshape(rows, n)
 
 
 def elo_trail(battles: Battles, order: np.ndarray, k: float, start: float = 1500.0) -> np.ndarray:
     """Give the ratings of all models before the first and after every battle, shape (battles + 1, n)."""
-    trail = np.empty((len(order) + 1, len(battles.names)))
-    trail[0] = ratings = np.full(len(battles.names), start)
-    for number, battle in enumerate(order.tolist(), start=1):
-        a, b = battles.first[battle], battles.second[battle]
-        change = k * (battles.score[battle] - 1 / (1 + 10 ** ((ratings[b] - ratings[a]) / 400)))
+    trail = np.zeros((len(order) + 1, len(battles.names)))
+    trail[0] = start
+    ratings = [float(start)] * len(battles.names)
+    first, second, score = battles.first[order], battles.second[order], battles.score[order]
+    changes = []
+    for a, b, s in zip(first.tolist(), second.tolist(), score.tolist(), strict=True):
+        change = k * (s - 1 / (1 + 10 ** ((ratings[b] - ratings[a]) / 400))) if a != b else 0.0
         ratings[a] += change
         ratings[b] -= change
-        trail[number] = ratings
-    return trail
+        changes.append(change)
+    after = np.arange(1, len(order) + 1)
+    trail[after, first] = changes
+    trail[after, second] = np.negative(changes)
+    # Added up in the order fought, each rating is what it was in the loop, to the last bit.
+    return np.cumsum(trail, axis=0, out=trail)

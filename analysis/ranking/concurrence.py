@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,17 +17,19 @@ from ...models.figure import Axis, Cells, Clauses, FigureSpec, Panel
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, significant, with_interval
-from ...models.selection import is_in
+from ...models.selection import Clause, is_in
 from ...models.store import RunStore
 from ..rank_correlation import (
     FEWEST,
     Concordance,
     PairOrders,
+    Spread,
     average_linkage_order,
-    correlation_intervals,
+    correlation_spread,
     interval_method,
     why_no_interval,
 )
+from ..remembered import Remembered
 from ..resampling import DRAWS, p_of_draws
 from ..score_marks import interval_rows
 from ..score_table import Grid, ScoreRows, chosen_scores, grid_of
@@ -101,21 +104,11 @@ class ConcurrenceQuestion(Question):
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> Concurrence:
         """Correlate tasks over models."""
-        scores = chosen_scores(store, metric=self.metric, split=self.split, better=self.better)
-        whole = grid_of(scores.frame, "model", "task")
-        grid, notes = _kept(whole, self)
-        good = grid.good
-        statistic = partial(_statistics, _Prepared.of(good, self.method))
-        ones = np.ones((1, len(good)), dtype=np.int64)
-        values = statistic(ones)[0]
-        ends = correlation_intervals(
-            statistic, len(good), self.level, draws=self.draws, seed=self.seed, engine=engine, progress=progress
-        )
-        low, high = np.asarray(ends.low), np.asarray(ends.high)
+        known = _known.of(store, replace(self, level=0.95), lambda: _computed(store, self, engine, progress))
+        scores, grid, notes = known.scores, known.grid, list(known.notes)
+        good, values = grid.good, known.spread.whole
+        low, high = (np.asarray(end) for end in known.spread.interval(self.level))
         k = good.shape[1]
-        matrix = _correlations(good, self.method)
-        shared = (~np.isnan(good)).astype(int).T @ (~np.isnan(good)).astype(int)
-        matrix = np.where(shared >= self.fewest, matrix, np.nan)
         name = _name(self.method)
         names = (f"mean_{name}", f"min_{name}", "kendall_w", f"mean_{name}_with_mean", f"min_{name}_leave_one_out")
         estimates = {}
@@ -132,7 +125,7 @@ class ConcurrenceQuestion(Question):
              "n": (~np.isnan(good)).sum(axis=0)}
         )  # fmt: skip
         if self.grouping:
-            estimates |= _explained(matrix, _groups(store, scores, grid, self.grouping), self)
+            estimates |= known.explained
             notes.append(
                 f"Grouping by {self.grouping}: mean {self.method} within less between groups; p by permuting tasks between "
                 f"groups, {self.draws} times."
@@ -142,15 +135,15 @@ class ConcurrenceQuestion(Question):
         bootstrapped = f", {self.draws} draws, seed {self.seed}" if method.startswith("percentile") else ""
         return Concurrence(
             grid=grid,
-            matrix=matrix,
-            shared=shared,
-            order=average_linkage_order(1 - matrix),
+            matrix=known.matrix,
+            shared=known.shared,
+            order=known.order,
             with_others=with_others,
             method=self.method,
             estimates=estimates,
             tables={
                 "tasks": with_others.sort_values("with_others", ascending=False, ignore_index=True),
-                "pairs": _pairs(grid, matrix, shared),
+                "pairs": known.pairs,
             },
             notes=(
                 f"Unit: the model, n = {len(good)}. Intervals, {level}: {method}{bootstrapped}. Models of one family or lab "
@@ -162,6 +155,56 @@ class ConcurrenceQuestion(Question):
                 *scores.notes,
             ),
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    scores, grid, notes
+        What was chosen, and what was left out.
+    spread : Spread
+        Of what `_statistics` gives.
+    matrix, shared, order
+        As in `Concurrence`.
+    pairs : DataFrame
+        One row a pair of tasks.
+    explained : Mapping of str to Estimate
+        How well a grouping explains who agrees; empty where none is asked for.
+    """
+
+    scores: ScoreRows
+    grid: Grid
+    notes: tuple[str, ...]
+    spread: Spread
+    matrix: np.ndarray
+    shared: np.ndarray
+    order: np.ndarray
+    pairs: pd.DataFrame
+    explained: Mapping[str, Estimate]
+
+
+_known = Remembered[_Known]()
+
+
+def _computed(store: RunStore, asked: ConcurrenceQuestion, engine: Engine, progress: Progress) -> _Known:
+    scores = chosen_scores(store, metric=asked.metric, split=asked.split, better=asked.better)
+    grid, notes = _kept(grid_of(scores.frame, "model", "task"), asked)
+    good = grid.good
+    statistic = partial(_statistics, _Prepared.of(good, asked.method))
+    spread = correlation_spread(
+        statistic, len(good), draws=asked.draws, seed=asked.seed, engine=engine, progress=progress
+    )
+    there = (~np.isnan(good)).astype(int)
+    shared = there.T @ there
+    matrix = np.where(shared >= asked.fewest, _correlations(good, asked.method), np.nan)
+    explained = _explained(matrix, _groups(store, scores, grid, asked.grouping), asked) if asked.grouping else {}
+    return _Known(
+        scores, grid, tuple(notes), spread, matrix, shared, average_linkage_order(1 - matrix),
+        _pairs(grid, matrix, shared), explained,
+    )  # fmt: skip
 
 
 def _kept(whole: Grid, asked: ConcurrenceQuestion) -> tuple[Grid, list[str]]:
@@ -335,6 +378,12 @@ def _pairs(grid: Grid, matrix: np.ndarray, shared: np.ndarray) -> pd.DataFrame:
     return pairs.sort_values("correlation", ignore_index=True)
 
 
+@lru_cache(maxsize=4)
+def _of_pairs(names: tuple[str, ...]) -> tuple[Clause, ...]:
+    """Give the clause of every two tasks, row by row; the same ones for every coverage."""
+    return tuple(is_in("task", {a, b}) for a in names for b in names)
+
+
 def figure(question: ConcurrenceQuestion, result: Concurrence) -> FigureSpec:
     """Draw the matrix of tasks, those that agree beside one another, and each task's agreement with the others."""
     order = result.order
@@ -346,7 +395,7 @@ def figure(question: ConcurrenceQuestion, result: Concurrence) -> FigureSpec:
     cells = Cells(
         key="matrix", values=matrix, rows=names, columns=names, texts=texts, low=min(0.0, lowest), high=1.0,
         label=result.method,
-        origin=Clauses("scores", tuple(is_in("task", {a, b}) for a in names for b in names)),
+        origin=Clauses("scores", _of_pairs(names)),
     )  # fmt: skip
     heat = Panel(
         key="heat",

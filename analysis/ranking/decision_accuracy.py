@@ -19,7 +19,8 @@ from ...models.result import Estimate, Result, significant, with_interval
 from ...models.selection import All, Clause, is_in
 from ...models.store import RunStore
 from ..answers import present
-from ..rank_correlation import PairOrders, correlation_intervals, interval_method
+from ..rank_correlation import PairOrders, Spread, correlation_spread, interval_method
+from ..remembered import Remembered
 from ..resampling import DRAWS
 from ..score_marks import short_number
 from ..score_table import Grid, ScoreRows, chosen_scores, grid_of
@@ -136,6 +137,10 @@ class DecisionQuestion(Question):
         """Fill in task, metric and scale."""
         if not store.has_rows("scores"):
             return self
+        found = _found.of(store, replace(self, level=0.95), lambda: self._filled_in(store))
+        return replace(found, level=self.level)
+
+    def _filled_in(self, store: RunStore) -> Self:
         frame = store.rows("scores")
         over = self.over or next((name for name in present(frame, _SCALES) if frame[name].nunique() > 1), "")
         task = self.task or (str(frame["task"].iloc[0]) if len(frame) else "")
@@ -154,57 +159,29 @@ class DecisionQuestion(Question):
                 found="one each",
                 remedy="Name the column of the scale (over).",
             )
-        apart = [asked.over] if asked.recipe == "model" else [asked.over, asked.recipe]
-        metrics = present(store.rows("scores"), ["metric"])
-        scores = chosen_scores(
-            store, apart=(*metrics, *apart), task=asked.task, split=asked.split, better=asked.better
-        )  # fmt: skip
-        frame = scores.frame
-        if not pd.api.types.is_numeric_dtype(frame[asked.over].dtype):
-            raise AnalysisError(f"{asked.over} does not hold numbers, so no value of it is the larger scale.")
-        grids = _grids(frame, asked)
-        target = _target(grids[asked.metric], asked)
-        deciding = grids[asked.metric]
-        place = deciding.columns.index(target)
-        truth = {
-            row: value for row, value in zip(deciding.rows, deciding.good[:, place], strict=True) if value == value
-        }
-        proxies = []
-        names = (
-            [asked.metric, *(name for name in grids if name != asked.metric)] if asked.other_metrics else [asked.metric]
-        )
-        for number, name in enumerate(names):
-            progress(number, len(names), name)
-            proxies.append(_proxy(name, grids[name], truth, target, asked, engine))
-        if not np.isfinite(proxies[0].accuracy).any():
-            raise TooLittleData(
-                needs=f"at least {_FEWEST} recipes with a score at a smaller scale and at {asked.over} {target:g}",
-                found=f"{len(truth)} at the target",
-            )
-        known = np.flatnonzero(np.isfinite(proxies[0].accuracy))
-        shown = int(known[-1])
-        recipes, agreement = _agreement(deciding, shown, place)
-        ceiling, ceiling_note = _ceiling(store, asked, target)
+        known = _known.of(store, replace(asked, level=0.95), lambda: _computed(store, asked, engine, progress))
+        proxies = [_proxy(one, asked.level) for one in known.proxies]
+        ceiling = known.ceiling
         return DecisionAccuracy(
             proxies=tuple(proxies),
             task=asked.task,
             over=asked.over,
-            target=target,
-            recipes=recipes,
-            agreement=agreement,
-            shown=deciding.columns[shown],
-            scores=scores,
+            target=known.target,
+            recipes=known.recipes,
+            agreement=known.agreement,
+            shown=known.shown,
+            scores=known.scores,
             ceiling=ceiling,
             estimates=_estimates(proxies, asked, ceiling),
-            tables=_tables(proxies, recipes, agreement, asked.over),
+            tables=_tables(proxies, known.recipes, known.agreement, asked.over),
             notes=(
                 f"Unit: the recipe ({asked.recipe}), n = {int(np.nanmax(proxies[0].n))}; pairs share recipes, so whole recipes "
                 f"are resampled ({100 * asked.level:g} % {interval_method(int(proxies[0].n.max()))}).",
                 "A pair tied on one side counts one half. Without ties the share is (tau + 1) / 2.",
-                f"Target: {asked.metric or 'the score'} at {asked.over} {target:g}, itself with noise, which caps what any "
-                "proxy can reach. An earlier checkpoint of the same run shares that noise and may pass the ceiling.",
-                *ceiling_note,
-                *scores.notes,
+                f"Target: {asked.metric or 'the score'} at {asked.over} {known.target:g}, itself with noise, which caps what "
+                "any proxy can reach. An earlier checkpoint of the same run shares that noise and may pass the ceiling.",
+                *known.ceiling_notes,
+                *known.scores.notes,
             ),
         )
 
@@ -231,27 +208,100 @@ def _target(grid: Grid, asked: DecisionQuestion) -> Any:
     return grid.columns[int(full[-1])] if len(full) else grid.columns[-1]
 
 
-def _proxy(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spreads:
+    """One metric at every scale, whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    n : ndarray of int, shape (scales,)
+        Recipes there and at the target.
+    spreads : tuple of Spread or None
+        Of the share of pairs ordered alike, on the scale of a correlation; None where there are too few recipes, and at the
+        target itself.
+    """
+
+    metric: str
+    scales: tuple[Any, ...]
+    n: np.ndarray
+    spreads: tuple[Spread | None, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known whatever the coverage of intervals; attributes as in `DecisionAccuracy`."""
+
+    scores: ScoreRows
+    target: Any
+    proxies: tuple[_Spreads, ...]
+    recipes: tuple[str, ...]
+    agreement: np.ndarray
+    shown: Any
+    ceiling: float
+    ceiling_notes: tuple[str, ...]
+
+
+_known = Remembered[_Known]()
+_found = Remembered[Any]()
+
+
+def _computed(store: RunStore, asked: DecisionQuestion, engine: Engine, progress: Progress) -> _Known:
+    """Choose scores, and resample recipes at every scale of every metric."""
+    apart = [asked.over] if asked.recipe == "model" else [asked.over, asked.recipe]
+    metrics = present(store.rows("scores"), ["metric"])
+    scores = chosen_scores(store, apart=(*metrics, *apart), task=asked.task, split=asked.split, better=asked.better)
+    frame = scores.frame
+    if not pd.api.types.is_numeric_dtype(frame[asked.over].dtype):
+        raise AnalysisError(f"{asked.over} does not hold numbers, so no value of it is the larger scale.")
+    grids = _grids(frame, asked)
+    deciding = grids[asked.metric]
+    target = _target(deciding, asked)
+    place = deciding.columns.index(target)
+    truth = {row: value for row, value in zip(deciding.rows, deciding.good[:, place], strict=True) if value == value}
+    others = [name for name in grids if name != asked.metric] if asked.other_metrics else []
+    proxies = []
+    for number, name in enumerate([asked.metric, *others]):
+        progress(number, len(others) + 1, name)
+        proxies.append(_spreads(name, grids[name], truth, target, asked, engine))
+    known = [place for place, spread in enumerate(proxies[0].spreads) if spread is not None]
+    if not known:
+        raise TooLittleData(
+            needs=f"at least {_FEWEST} recipes with a score at a smaller scale and at {asked.over} {target:g}",
+            found=f"{len(truth)} at the target",
+        )
+    recipes, agreement = _agreement(deciding, known[-1], place)
+    ceiling, notes = _ceiling(store, asked, target)
+    return _Known(
+        scores, target, tuple(proxies), recipes, agreement, deciding.columns[known[-1]], ceiling, tuple(notes)
+    )
+
+
+def _spreads(
     name: str, grid: Grid, truth: dict[Any, float], target: Any, asked: DecisionQuestion, engine: Engine
-) -> Proxy:
-    k = len(grid.columns)
-    parts = [np.full(k, np.nan) for _ in range(3)]
-    n = np.zeros(k, dtype=int)
+) -> _Spreads:
+    n = np.zeros(len(grid.columns), dtype=int)
+    spreads: list[Spread | None] = []
     decided = np.array([truth.get(row, math.nan) for row in grid.rows])
     for place, scale in enumerate(grid.columns):
         both = ~np.isnan(grid.good[:, place]) & ~np.isnan(decided)
         n[place] = int(both.sum())
         if n[place] < _FEWEST or (name == asked.metric and scale == target):
+            spreads.append(None)
             continue
         orders = PairOrders.of(np.column_stack([decided[both], grid.good[both, place]]))
-        statistic = partial(_scaled_share, orders)
-        parts[0][place] = (statistic(np.ones((1, orders.n), dtype=np.int64))[0, 0] + 1) / 2
-        ends = correlation_intervals(
-            statistic, orders.n, asked.level, draws=asked.draws, seed=asked.seed, engine=engine
-        )
-        for part, end in zip(parts[1:], ends, strict=True):
-            part[place] = (np.asarray(end)[0] + 1) / 2
-    return Proxy(name, grid.columns, parts[0], parts[1], parts[2], n)
+        settings = {"draws": asked.draws, "seed": asked.seed, "engine": engine}
+        spreads.append(correlation_spread(partial(_scaled_share, orders), orders.n, **settings))  # type: ignore[arg-type]
+    return _Spreads(name, grid.columns, n, tuple(spreads))
+
+
+def _proxy(known: _Spreads, level: float) -> Proxy:
+    """Give the shares of pairs with their intervals."""
+    parts = np.full((3, len(known.scales)), np.nan)
+    for place, spread in enumerate(known.spreads):
+        if spread is not None:
+            low, high = spread.interval(level)
+            parts[:, place] = [(part[0] + 1) / 2 for part in (spread.whole, np.asarray(low), np.asarray(high))]
+    return Proxy(known.metric, known.scales, parts[0], parts[1], parts[2], known.n)
 
 
 def _scaled_share(orders: PairOrders, counts: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from ...models.result import Estimate, Result, counted, with_interval
 from ...models.selection import AnyOf, Clause, is_in
 from ...models.store import RunStore
 from ..ratings import Battles, battles_of, battles_of_scores, elo_in_orders, elo_trail, ratings_of
+from ..remembered import Remembered
 from ..resampling import percentile_interval
 from ..score_marks import interval_rows
 from ..score_table import chosen_scores, grid_of
@@ -95,22 +96,9 @@ class EloQuestion(Question):
             raise TooLittleData(
                 needs=f"a {asked.source} table", found="none", remedy="Choose the other source of battles."
             )
-        battles, clauses = asked._battles(store)
-        count = len(battles.score)
-        if count > _MOST_BATTLES:
-            raise AnalysisError(
-                f"{count:,} battles are more than a ladder is run over ({_MOST_BATTLES:,}).",
-                remedy="Ask for Bradley-Terry ratings, which need no order, or filter.",
-            )
-        generator = np.random.default_rng(asked.seed)
-        orders = np.argsort(generator.random((asked.orders, count)), axis=1)
-        progress(0, 3, "orders")
-        ended = elo_in_orders(battles, orders, asked.k, asked.start)
-        progress(1, 3, "resamples")
-        resampled = elo_in_orders(battles, _resampled(battles, generator, asked.orders), asked.k, asked.start)
-        progress(2, 3, "the order given")
-        trail = elo_trail(battles, np.arange(count), asked.k, asked.start)
-        table = _table(battles, ended, resampled, trail[-1], asked)
+        known = _known.of(store, replace(asked, level=0.95), lambda: _fought(store, asked, progress))
+        battles, clauses, trail = known.battles, known.clauses, known.trail
+        table = _table(known, asked.level)
         given = (
             "in the order of the rows"
             if asked.source == "comparisons"
@@ -172,19 +160,88 @@ def _resampled(battles: Battles, generator: np.random.Generator, draws: int) -> 
     return np.stack([one[:shortest] for one in drawn])
 
 
-def _table(
-    battles: Battles, ended: np.ndarray, resampled: np.ndarray, given: np.ndarray, asked: EloQuestion
-) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """Ladders whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    battles, clauses, trail
+        As in `EloLadder`.
+    ended, resampled : ndarray, shape (orders, models)
+        Ratings at the end of random orders, and of resamples in random orders.
+    terry : ndarray, shape (models,)
+        Bradley-Terry ratings, moved to the same mean.
+    """
+
+    battles: Battles
+    clauses: tuple[Clause, ...]
+    trail: np.ndarray
+    ended: np.ndarray
+    resampled: np.ndarray
+    terry: np.ndarray
+
+
+_known = Remembered[_Known]()
+
+
+def _fought(store: RunStore, asked: EloQuestion, progress: Progress) -> _Known:
+    """Fight the battles in many orders, and resampled in many more."""
+    plan = _plans.of(store, replace(asked, level=0.95, k=40.0, start=1500.0), lambda: _planned(store, asked))
+    battles, orders = plan.battles, plan.orders
+    progress(0, 2, "random orders")
+    # Orders and resamples are fought side by side where they are of one length: steps are what takes time.
+    if plan.resamples.shape[1] == orders.shape[1]:
+        ended = elo_in_orders(battles, np.concatenate([orders, plan.resamples]), asked.k, asked.start)
+        ended, resampled = ended[: len(orders)], ended[len(orders) :]
+    else:
+        ended = elo_in_orders(battles, orders, asked.k, asked.start)
+        resampled = elo_in_orders(battles, plan.resamples, asked.k, asked.start)
+    progress(1, 2, "the order given")
+    trail = elo_trail(battles, np.arange(len(battles.score)), asked.k, asked.start)
+    return _Known(battles, plan.clauses, trail, ended, resampled, plan.terry + asked.start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """Which battles are fought, in which orders; whatever they move."""
+
+    battles: Battles
+    clauses: tuple[Clause, ...]
+    orders: np.ndarray
+    resamples: np.ndarray
+    terry: np.ndarray
+
+
+_plans = Remembered[_Plan](most=1)
+
+
+def _planned(store: RunStore, asked: EloQuestion) -> _Plan:
+    battles, clauses = asked._battles(store)
+    count = len(battles.score)
+    if count > _MOST_BATTLES:
+        raise AnalysisError(
+            f"{count:,} battles are more than a ladder is run over ({_MOST_BATTLES:,}).",
+            remedy="Ask for Bradley-Terry ratings, which need no order, or filter.",
+        )
+    generator = np.random.default_rng(asked.seed)
+    orders = np.argsort(generator.random((asked.orders, count)), axis=1).astype(np.int32)
+    resamples = _resampled(battles, generator, asked.orders).astype(np.int32)
+    return _Plan(battles, clauses, orders, resamples, ratings_of(battles.wins()[None])[0])
+
+
+def _table(known: _Known, level: float) -> pd.DataFrame:
+    battles, ended, resampled, given = known.battles, known.ended, known.resampled, known.trail[-1]
     rating = ended.mean(axis=0)
-    low, high = (np.asarray(end) for end in percentile_interval(resampled, asked.level))
-    order_low, order_high = (np.asarray(end) for end in percentile_interval(ended, asked.level))
+    low, high = (np.asarray(end) for end in percentile_interval(resampled, level))
+    order_low, order_high = (np.asarray(end) for end in percentile_interval(ended, level))
     ranks = np.argsort(np.argsort(-resampled, axis=1), axis=1) + 1
-    tails = [(1 - asked.level) / 2, (1 + asked.level) / 2]
+    tails = [(1 - level) / 2, (1 + level) / 2]
     rank_low, rank_high = np.quantile(ranks, tails, axis=0, method="nearest")
     order = np.argsort(-rating, kind="stable")
     columns = {
         "rating": rating, "low": low, "high": high, "order_low": order_low, "order_high": order_high,
-        "in_order_given": given, "bradley_terry": ratings_of(battles.wins()[None])[0] + asked.start,
+        "in_order_given": given, "bradley_terry": known.terry,
         "rank_low": rank_low, "rank_high": rank_high,
     }  # fmt: skip
     table = pd.DataFrame({name: values[order] for name, values in columns.items()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,8 @@ from ...models.result import Estimate, Result, counted, significant, with_interv
 from ...models.selection import All, is_in
 from ...models.store import RunStore
 from ..answers import present
-from ..rank_correlation import PairOrders, interval_method, midranks, tau_intervals, why_no_interval
+from ..rank_correlation import PairOrders, Spread, interval_method, midranks, tau_spread, why_no_interval
+from ..remembered import Remembered
 from ..resampling import DRAWS, holm
 from ..score_marks import bump_panel, interval_rows
 from ..score_table import Grid, ScoreRows, chosen_scores, grid_of, redrawn_ranks
@@ -108,6 +109,10 @@ class PerturbationQuestion(Question):
         """Fill in the column of variants and the task."""
         if not store.has_rows("scores"):
             return self
+        found = _found.of(store, replace(self, level=0.95), lambda: self._filled_in(store))
+        return replace(found, level=self.level)
+
+    def _filled_in(self, store: RunStore) -> Self:
         frame = store.rows("scores")
         over = self.over or next((name for name in present(frame, _VARIANTS) if frame[name].nunique() > 1), "")
         task = self.task
@@ -125,36 +130,15 @@ class PerturbationQuestion(Question):
                 found="no column that tells variants apart",
                 remedy="Name the column (over), or map one onto 'variant'.",
             )
-        scores = chosen_scores(store, apart=(asked.over,), task=asked.task, metric=asked.metric, better=asked.better)
-        frame = scores.frame.assign(**{asked.over: scores.frame[asked.over].map(_plainly)})
-        grid = grid_of(frame, "model", asked.over)
-        if pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype):
-            in_order = sorted(range(len(grid.columns)), key=lambda i: float(grid.columns[i]))
-            grid = grid.keeping(np.ones(len(grid.rows), dtype=bool), np.array(in_order))
-        first = 0
-        if asked.reference:
-            if asked.reference not in grid.columns:
-                raise AnalysisError(
-                    f"There is no {asked.over} {asked.reference!r}.",
-                    remedy=f"There are {', '.join(grid.columns[:12])}.",
-                )
-            first = grid.columns.index(asked.reference)
-        columns = np.array([first, *(i for i in range(len(grid.columns)) if i != first)])
-        kept = grid.keeping(np.ones(len(grid.rows), dtype=bool), columns).complete_rows()
-        if len(kept.rows) < _FEWEST or len(kept.columns) < 2:
-            raise TooLittleData(
-                needs=f"at least {_FEWEST} models with a score in each of 2 variants",
-                found=f"{len(kept.rows)} models, {counted(len(kept.columns), 'variant')}",
-            )
+        known = _known.of(store, replace(asked, level=0.95), lambda: _ranked(store, asked, engine))
+        scores, kept = known.scores, known.grid
         n, k = kept.good.shape
         # Scores of two metrics have no difference; their ranks do.
         comparable = kept.values["value"] if asked.over != "metric" else np.full((n, k), np.nan)
         ranks = midranks(kept.good)
-        low, high = _rank_intervals(kept, asked)
-        orders = PairOrders.of(kept.good)
-        taus = orders.against(0)
-        ends = tau_intervals(orders, 0, asked.level, draws=asked.draws, seed=asked.seed, engine=engine)
-        tau_low, tau_high = np.asarray(ends.low), np.asarray(ends.high)
+        low, high = _rank_intervals(known, asked.level)
+        taus = known.spread.whole
+        tau_low, tau_high = (np.asarray(end) for end in known.spread.interval(asked.level))
         moved = ranks - ranks[:, [0]]
         agreement = pd.DataFrame(
             {
@@ -200,7 +184,7 @@ class PerturbationQuestion(Question):
             notes.append(
                 f"SD over {k} variants within a model, mean over models: {significant(float(deviation.mean()), 3)} (ddof 1)."
             )
-        every = len(grid.rows)
+        every = known.models
         if n < every:
             notes.append(f"{n} of {every} models have a score in every variant; only they are ranked.")
         return Perturbation(
@@ -219,18 +203,78 @@ class PerturbationQuestion(Question):
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    scores : ScoreRows
+        What was chosen.
+    grid : Grid
+        Models by variants, the reference first, without gaps.
+    models : int
+        How many there are with those that lack a variant.
+    spread : Spread
+        Of tau-b with the reference.
+    rank_draws : ndarray, shape (draws, models, variants), or None
+        Sorted ranks of redrawn scores, where standard errors are known.
+    """
+
+    scores: ScoreRows
+    grid: Grid
+    models: int
+    spread: Spread
+    rank_draws: np.ndarray | None
+
+
+_known = Remembered[_Known]()
+_found = Remembered[Any]()
+
+
+def _ranked(store: RunStore, asked: PerturbationQuestion, engine: Engine) -> _Known:
+    scores = chosen_scores(store, apart=(asked.over,), task=asked.task, metric=asked.metric, better=asked.better)
+    frame = scores.frame.assign(**{asked.over: scores.frame[asked.over].map(_plainly)})
+    grid = grid_of(frame, "model", asked.over)
+    if pd.api.types.is_numeric_dtype(scores.frame[asked.over].dtype):
+        in_order = sorted(range(len(grid.columns)), key=lambda i: float(grid.columns[i]))
+        grid = grid.keeping(np.ones(len(grid.rows), dtype=bool), np.array(in_order))
+    first = 0
+    if asked.reference:
+        if asked.reference not in grid.columns:
+            raise AnalysisError(
+                f"There is no {asked.over} {asked.reference!r}.",
+                remedy=f"There are {', '.join(grid.columns[:12])}.",
+            )
+        first = grid.columns.index(asked.reference)
+    columns = np.array([first, *(i for i in range(len(grid.columns)) if i != first)])
+    kept = grid.keeping(np.ones(len(grid.rows), dtype=bool), columns).complete_rows()
+    if len(kept.rows) < _FEWEST or len(kept.columns) < 2:
+        raise TooLittleData(
+            needs=f"at least {_FEWEST} models with a score in each of 2 variants",
+            found=f"{len(kept.rows)} models, {counted(len(kept.columns), 'variant')}",
+        )
+    orders = PairOrders.of(kept.good)
+    spread = tau_spread(orders, 0, draws=asked.draws, seed=asked.seed, engine=engine)
+    errors, drawn = kept.values["stderr"], None
+    if np.isfinite(errors).all():
+        draws = min(asked.draws, 1000)
+        by_variant = [
+            redrawn_ranks(kept.good[:, j], errors[:, j], draws, asked.seed + j) for j in range(len(kept.columns))
+        ]
+        drawn = np.sort(np.stack(by_variant, axis=2), axis=0)
+    return _Known(scores, kept, len(grid.rows), spread, drawn)
+
+
 def _plainly(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _rank_intervals(grid: Grid, asked: PerturbationQuestion) -> tuple[np.ndarray, np.ndarray]:
-    errors = grid.values["stderr"]
-    low, high = np.full(grid.good.shape, np.nan), np.full(grid.good.shape, np.nan)
-    if np.isfinite(errors).all():
-        tails = [(1 - asked.level) / 2, (1 + asked.level) / 2]
-        for j in range(grid.good.shape[1]):
-            drawn = redrawn_ranks(grid.good[:, j], errors[:, j], min(asked.draws, 1000), asked.seed + j)
-            low[:, j], high[:, j] = np.quantile(drawn, tails, axis=0, method="nearest")
+def _rank_intervals(known: _Known, level: float) -> tuple[np.ndarray, np.ndarray]:
+    if known.rank_draws is None:
+        return np.full(known.grid.good.shape, np.nan), np.full(known.grid.good.shape, np.nan)
+    last = len(known.rank_draws) - 1
+    low, high = (known.rank_draws[round(share * last)] for share in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 
 

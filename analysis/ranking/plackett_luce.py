@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from ...models.store import RunStore
 from ..answer_matrix import answer_matrix
 from ..rank_correlation import FEWEST, kendall_matrix
 from ..ratings import ELO, fit_bradley_terry, unbeaten_groups
+from ..remembered import Remembered
 from ..resampling import percentile_interval
 from ..score_marks import interval_rows
 from ..score_table import chosen_scores, grid_of
@@ -256,20 +257,11 @@ class PlackettLuceQuestion(Question):
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> PlackettLuceRatings:
         """Fit, and fit again with answers hidden."""
-        what = "item" if self.by == "items" or (self.by == "auto" and store.has_rows("predictions")) else "task"
-        values, names, origins, notes = _values(store, what, self)
-        stages = Stages.of(values)
-        used = len(np.unique(stages.item))
-        if len(names) < 2 or used < 2:
-            raise TooLittleData(
-                needs="2 models or more, and several orders that tell them apart",
-                found=f"{counted(len(names), 'model')}, {counted(used, what)}",
-            )
-        groups = unbeaten_groups(stages.wins())
-        is_map = self.prior or len(groups) > 1
-        theta = fit_plackett_luce(stages, is_map)
-        table, drawn = _ratings(theta, stages, values, names, is_map, self)
-        hidden = _hidden(values, theta, is_map, self, progress)
+        known = _known.of(store, replace(self, level=0.95), lambda: _fitted(store, self, progress))
+        what, values, names, origins, notes = known.what, known.values, known.names, known.origins, known.notes
+        theta, groups, used, is_map, drawn = known.theta, known.groups, known.used, known.is_map, known.drawn
+        table = _ratings(known, self.level)
+        hidden = _hidden(known.hidden, self.level)
         mean = np.nanmean(values, axis=0)
         tau = float(kendall_matrix(np.column_stack([theta, mean]))[0, 1]) if len(names) >= FEWEST else math.nan
         order = [names.index(name) for name in table["model"]]
@@ -333,29 +325,85 @@ def _values(
     return grid.good, names, scores.origin, (*scores.notes, *notes)
 
 
-def _ratings(
-    theta: np.ndarray,
-    stages: Stages,
-    values: np.ndarray,
-    names: Sequence[str],
-    is_map: bool,
-    asked: PlackettLuceQuestion,
-) -> tuple[pd.DataFrame, np.ndarray]:
-    n = len(names)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """A fit whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    what : {'item', 'task'}
+    values : ndarray, shape (items, models)
+    names : tuple of str
+        The models.
+    origins : callable
+        Gives what lies behind some models.
+    notes : tuple of str
+        What was chosen.
+    used : int
+        Items that tell models apart.
+    groups : list of list of int
+        Models that orders connect in both directions.
+    is_map : bool
+    theta : ndarray, shape (models,)
+    covariance : ndarray, shape (models, models)
+    drawn : ndarray, shape (draws, models)
+        Log strengths drawn from the Gaussian of the two.
+    hidden : tuple
+        Share of answers hidden, method, and tau-b of each repeat.
+    """
+
+    what: str
+    values: np.ndarray
+    names: tuple[str, ...]
+    origins: Callable[[Sequence[str]], Origin]
+    notes: tuple[str, ...]
+    used: int
+    groups: list[list[int]]
+    is_map: bool
+    theta: np.ndarray
+    covariance: np.ndarray
+    drawn: np.ndarray
+    hidden: tuple[tuple[float, str, np.ndarray], ...]
+
+
+_known = Remembered[_Known]()
+
+
+def _fitted(store: RunStore, asked: PlackettLuceQuestion, progress: Progress) -> _Known:
+    """Fit, and fit again with answers hidden."""
+    what = "item" if asked.by == "items" or (asked.by == "auto" and store.has_rows("predictions")) else "task"
+    values, names, origins, notes = _values(store, what, asked)
+    stages = Stages.of(values)
+    used = len(np.unique(stages.item))
+    if len(names) < 2 or used < 2:
+        raise TooLittleData(
+            needs="2 models or more, and several orders that tell them apart",
+            found=f"{counted(len(names), 'model')}, {counted(used, what)}",
+        )
+    groups = unbeaten_groups(stages.wins())
+    is_map = asked.prior or len(groups) > 1
+    theta = fit_plackett_luce(stages, is_map)
     covariance = _spread(theta, stages, is_map)
     values_of, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values_of, 0))
-    drawn = theta + np.random.default_rng(asked.seed).standard_normal((_DRAWS, n)) @ root.T
+    drawn = theta + np.random.default_rng(asked.seed).standard_normal((_DRAWS, len(names))) @ root.T
+    hidden = _with_answers_hidden(values, theta, is_map, asked, progress)
+    return _Known(what, values, names, origins, notes, used, groups, is_map, theta, covariance, drawn, hidden)
+
+
+def _ratings(known: _Known, level: float) -> pd.DataFrame:
+    theta, covariance, drawn, names, values = known.theta, known.covariance, known.drawn, known.names, known.values
+    n = len(names)
     ranks = np.argsort(np.argsort(-drawn, axis=1), axis=1) + 1
-    tails = [(1 - asked.level) / 2, (1 + asked.level) / 2]
+    tails = [(1 - level) / 2, (1 + level) / 2]
     rank_low, rank_high = np.quantile(ranks, tails, axis=0, method="nearest")
     from scipy.special import ndtri
 
     centring = np.eye(n) - 1 / n
     rating = ELO * (theta - theta.mean())
-    half = ELO * float(ndtri((1 + asked.level) / 2)) * np.sqrt(np.diag(centring @ covariance @ centring))
+    half = ELO * float(ndtri((1 + level) / 2)) * np.sqrt(np.diag(centring @ covariance @ centring))
     order = np.argsort(-theta, kind="stable")
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "model": [names[i] for i in order],
             "rating": rating[order],
@@ -368,18 +416,17 @@ def _ratings(
             "answered": (~np.isnan(values)).sum(axis=0)[order],
         }
     )
-    return table, drawn
 
 
-def _hidden(
+def _with_answers_hidden(
     values: np.ndarray, theta: np.ndarray, is_map: bool, asked: PlackettLuceQuestion, progress: Progress
-) -> pd.DataFrame:
-    """Give tau-b with the order of all answers when a share of the answers is hidden at random."""
-    rows = []
+) -> tuple[tuple[float, str, np.ndarray], ...]:
+    """Give tau-b with the order of all answers when a share of the answers is hidden at random, of the fit and of means."""
     generator = np.random.default_rng(asked.seed)
     if len(theta) < FEWEST or not asked.repeats:
-        return pd.DataFrame(columns=["hidden", "method", "tau_b", "low", "high", "repeats"])
+        return ()
     mean = np.nanmean(values, axis=0)
+    told = []
     for number, share in enumerate(_MISSING):
         found: dict[str, list[float]] = {"fit": [], "mean": []}
         for _ in range(asked.repeats if share else 1):
@@ -392,10 +439,16 @@ def _hidden(
             fit = fit_plackett_luce(stages, is_map or len(unbeaten_groups(stages.wins())) > 1)
             found["fit"].append(float(kendall_matrix(np.column_stack([fit, theta]))[0, 1]))
             found["mean"].append(float(kendall_matrix(np.column_stack([np.nanmean(seen, axis=0), mean]))[0, 1]))
-        for method, taus in found.items():
-            if taus:
-                low, high = percentile_interval(np.array(taus), asked.level)
-                rows.append((share, method, float(np.nanmean(taus)), float(low), float(high), len(taus)))
+        told += [(share, method, np.array(taus)) for method, taus in found.items() if taus]
+    return tuple(told)
+
+
+def _hidden(told: tuple[tuple[float, str, np.ndarray], ...], level: float) -> pd.DataFrame:
+    """Give a table of the mean tau-b at every share hidden, with the interval over repeats."""
+    rows = []
+    for share, method, taus in told:
+        low, high = percentile_interval(taus, level)
+        rows.append((share, method, float(np.nanmean(taus)), float(low), float(high), len(taus)))
     return pd.DataFrame(rows, columns=["hidden", "method", "tau_b", "low", "high", "repeats"])
 
 
