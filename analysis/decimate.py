@@ -5,15 +5,19 @@ smallest to its largest value, entered at its first and left at its last point; 
 all of them would (Jugel et al., "M4", VLDB 2014). No spike is lost, and every point kept is a real one.
 
 `decimated` does it once. `ZoomableLine` keeps a `MinMaxPyramid`, so that drawing again after each zoom looks at about
-``2 * columns * sqrt(points per column)`` values instead of all.
+``2 * columns * sqrt(points per column)`` values instead of all. Where only the strokes matter and not the points, it gives
+`samples`, from which a kernel reads the strokes of many lines at once.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..models.kernels.strokes import BLOCKS_IN_A_COLUMN, Samples, block_extremes
 
 Indices = NDArray[np.intp]
 
@@ -25,6 +29,122 @@ _WORTH_A_PYRAMID = 256
 
 _ALWAYS_DRAWN = 4
 """Points in a column that are not worth thinning out: as many would be kept."""
+
+_SMALLEST_BLOCK, _GROWTH = 8, 4
+"""Points of the smallest blocks whose extreme values are kept, and how many of these make one of the next size."""
+
+_AT_ONCE = 1 << 20
+"""Points looked at in one go: a few milliseconds."""
+
+_SAME_STEP = 1e-6
+"""Share of a step by which points may be off and still count as evenly spaced."""
+
+
+class Places:
+    """Where points are along x, and how: rising, or even evenly spaced. Lines may share them.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n,)
+        Not copied, and not to be changed afterwards.
+    before : Places, optional
+        Those of the first points of `x`, so that only the rest is looked at.
+    """
+
+    def __init__(self, x: np.ndarray, before: Places | None = None) -> None:
+        self.x = np.asarray(x)
+        n = len(self.x)
+        self._checked, self._rises = 1, not (n == 1 and bool(np.isnan(self.x[0])))
+        step = (float(self.x[-1]) - float(self.x[0])) / (n - 1) if n > 1 else 0.0
+        self.step = step if 0.0 < step < math.inf else 0.0
+        if before is not None and len(before.x) > 1:
+            self._checked, self._rises = before._checked, before._rises
+            # The step was another by a rounding error only, if it is still one.
+            same = before.step > 0 and abs(self.step - before.step) * n <= _SAME_STEP * before.step
+            self.step = self.step if same else 0.0
+
+    @property
+    def start(self) -> float:
+        """The first x."""
+        return float(self.x[0])
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all points were looked at."""
+        return self._checked >= len(self.x)
+
+    def look(self, points: int) -> None:
+        """Look at some more points."""
+        n, first = len(self.x), self._checked
+        last = self._checked = min(first + points, n)
+        part = self.x[first - 1 : last]
+        if last <= first:
+            return
+        if self.step > 0:
+            even = self.start + np.arange(first - 1, last) * self.step
+            if np.abs(part - even).max() <= _SAME_STEP * self.step:
+                return
+            self.step = 0.0
+        # What was evenly spaced before rises.
+        self._rises = self._rises and bool(np.all(part[1:] >= part[:-1]))
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether x never falls and has no NaN."""
+        while not self.is_known:
+            self.look(_AT_ONCE)
+        return self._rises
+
+
+class _Blocks:
+    """The smallest and the largest value of blocks of a vector, of several sizes, made bit by bit."""
+
+    def __init__(self, y: np.ndarray, before: _Blocks | None = None) -> None:
+        self.y = np.ascontiguousarray(y, np.float64)
+        # What is kept of a shorter vector: its whole blocks.
+        whole = 0 if before is None else before._covered // _SMALLEST_BLOCK
+        self._covered = whole * _SMALLEST_BLOCK
+        self._parts = (
+            [] if before is None or not whole else [(low[:whole], high[:whole]) for low, high in before._smallest]
+        )
+        self._levels: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    @property
+    def _smallest(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self._levels:
+            return [self._levels[0][1:]]
+        if len(self._parts) > 1:
+            low, high = zip(*self._parts, strict=True)
+            self._parts = [(np.concatenate(low), np.concatenate(high))]
+        return self._parts
+
+    @property
+    def is_whole(self) -> bool:
+        return self._covered >= len(self.y)
+
+    def grow(self, points: int) -> None:
+        """Cover some more points."""
+        first = self._covered
+        last = min(first + max(points // _SMALLEST_BLOCK, 1) * _SMALLEST_BLOCK, len(self.y))
+        if last > first:
+            part = self.y[first:last]
+            self._parts.append(block_extremes(part, part, _SMALLEST_BLOCK))
+            self._covered = last
+
+    def samples(self, places: Places, points: float) -> Samples:
+        """Give what strokes are read from where a column holds so many points; all is covered before if need be."""
+        while not self.is_whole:
+            self.grow(_AT_ONCE)
+        if not self._levels and self._smallest:
+            block, (low, high) = _SMALLEST_BLOCK, self._smallest[0]
+            self._levels.append((block, low, high))
+            while len(low) > BLOCKS_IN_A_COLUMN * _GROWTH:
+                block, (low, high) = block * _GROWTH, block_extremes(low, high, _GROWTH)
+                self._levels.append((block, low, high))
+        # A column that has a few points less than the others still reads blocks.
+        fitting = [level for level in self._levels if points >= (BLOCKS_IN_A_COLUMN + 1) * level[0]]
+        block, low, high = fitting[-1] if fitting else (1, self.y, self.y)
+        return Samples(places.x, self.y, places.start, places.step, block, low, high)
 
 
 class MinMaxPyramid:
@@ -133,14 +253,55 @@ class ZoomableLine:
         afterwards. x need not be sorted.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x = np.asarray(x)
+    def __init__(self, x: np.ndarray | Places, y: np.ndarray, before: ZoomableLine | None = None) -> None:
+        self.places = x if isinstance(x, Places) else Places(x)
+        self.x = self.places.x
         self.pyramid = MinMaxPyramid(y)
+        self._blocks = _Blocks(self.pyramid.y, None if before is None else before._blocks)
 
-    @cached_property
+    @property
     def is_sorted(self) -> bool:
         """Whether x never falls and has no NaN."""
-        return bool(np.all(self.x[1:] >= self.x[:-1])) and not (len(self.x) == 1 and bool(np.isnan(self.x[0])))
+        return self.places.is_sorted
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `samples` has nothing to work out that takes long."""
+        return self.places.is_known and self._blocks.is_whole
+
+    def prepare(self, points: int = _AT_ONCE) -> None:
+        """Work out some more of what `samples` needs."""
+        if not self.places.is_known:
+            self.places.look(points)
+        elif not self._blocks.is_whole:
+            self._blocks.grow(points)
+
+    def extended_by(self, x: np.ndarray | Places, y: np.ndarray) -> ZoomableLine:
+        """Give a longer line; what was worked out for this one is taken over if the longer one begins with its points."""
+        places = x if isinstance(x, Places) else Places(x, self.places if begins_with(x, self.x) else None)
+        return ZoomableLine(places, y, self if begins_with(y, self.pyramid.y) else None)
+
+    def points_in_a_column(self, low: float, high: float, columns: float) -> float:
+        """Give how many points a column of pixels holds where the line is in a window of x, on average; its x rises.
+
+        Parameters
+        ----------
+        columns : float
+            Columns of pixels between `low` and `high`.
+        """
+        n, places = len(self.x), self.places
+        begin, end = float(self.x[0]), float(self.x[-1])
+        if places.step > 0:
+            first = min(max(math.ceil((max(low, begin) - begin) / places.step), 0), n)
+            last = min(max(math.floor((min(high, end) - begin) / places.step) + 1, 0), n)
+        else:
+            first, last = int(self.x.searchsorted(low)), int(self.x.searchsorted(high, "right"))
+        across = (min(high, end) - max(low, begin)) / (high - low) * columns
+        return (last - first) / max(across, 1.0)
+
+    def samples(self, points: float) -> Samples:
+        """Give what strokes are read from where a column of pixels holds so many points (`models.kernels.strokes`)."""
+        return self._blocks.samples(self.places, points)
 
     def kept(self, low: float, high: float, columns: int) -> Indices:
         """Give the indices of the points to draw, in order.
@@ -183,6 +344,28 @@ class ZoomableLine:
         kept: Indices = np.sort(np.stack([starts, lowest, highest, stops - 1], axis=1), axis=1).ravel()
         distinct: Indices = kept[np.append(True, kept[1:] != kept[:-1])]
         return distinct
+
+
+def begins_with(longer: np.ndarray, shorter: np.ndarray) -> bool:
+    """Whether a vector begins with the very numbers of another; both may hold NaN."""
+    n = len(shorter)
+    if n > len(longer) or longer.dtype != shorter.dtype:
+        return False
+    part = longer[:n]
+    if (
+        n
+        and part.__array_interface__["data"][0] == shorter.__array_interface__["data"][0]
+        and part.strides == shorter.strides
+    ):
+        return True
+    if part.dtype != np.float64:
+        return bool(np.array_equal(part, shorter))
+    for some in (slice(-1, None), slice(None)):
+        if not np.array_equal(
+            np.ascontiguousarray(part[some]).view(np.int64), np.ascontiguousarray(shorter[some]).view(np.int64)
+        ):
+            return False
+    return True
 
 
 def decimated(x: np.ndarray, y: np.ndarray, low: float, high: float, columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,30 +1,35 @@
 """All lines of a panel as one thing to paint.
 
-A line is thinned out to the columns of the viewport at each zoom, so that its cost depends on the screen and not on its
-length. What was painted is kept as an image. While the window moves and painting anew would take longer than a frame, the last
-image is shown where it now belongs, and the new one is made in slices between events. Dimming all lines but some is then a
-faint copy of the image with those painted over it.
+What was painted is kept as an image. While the window moves and painting anew would take longer than a frame, the last image is
+shown where it now belongs, and the new one is made in steps between events. Dimming all lines but some is then a faint copy of
+the image with those painted over it.
+
+A line that has points to spare in each column of pixels is painted as strokes, one a column (`models.kernels.strokes`): many
+such lines at once, from the extremes of blocks of their points, so that the cost depends on the screen and not on their length.
+A line with fewer points is painted as the segments it is made of.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from time import perf_counter
 
 import numpy as np
 from PySide6.QtCore import QObject, QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
-from ...analysis.decimate import ZoomableLine
+from ...analysis.decimate import Places, ZoomableLine
 from ...models.figure import Line, Scale
+from ...models.kernels.strokes import Columns, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
 from .marks import alike
 from .ticks import to_axis
 from .viewport import Viewport, polygon
 
-_FRAME = 0.008
+_FRAME = 0.012
 """Seconds of a frame that painting curves may take."""
 
 _FAR = 20000.0
@@ -36,50 +41,115 @@ _DENSE = 12
 _PAUSE_MS = 40
 """Milliseconds without a change after which a window that takes long to paint is painted sharply."""
 
+_TO_SPARE = 2.0
+"""Points in a column of pixels, on average, from which on a line is painted as strokes."""
+
+_FEW_DASHED = 8
+"""Dashed lines up to which each is painted by Qt, whose dashes are sharp on steep parts, too."""
+
+_TOGETHER = 256
+"""Lines whose strokes are found and painted at once."""
+
+_STRIP = 512
+"""Columns of pixels painted in one step."""
+
 _PIECE = 128
 """Points stroked at once: Qt's stroker takes quadratic time on wide lines that cross themselves."""
 
 
 class _Curve:
-    """One line, ready to be thinned out."""
+    """One line, ready to be painted."""
 
     __slots__ = ("line", "mark")
 
-    def __init__(self, mark: Line, x_scale: Scale, y_scale: Scale) -> None:
+    def __init__(self, mark: Line, line: ZoomableLine) -> None:
         self.mark = mark
-        self.line = ZoomableLine(to_axis(mark.x, x_scale), to_axis(mark.y, y_scale))
+        self.line = line
+
+    def pattern(self, theme: Theme) -> tuple[float, ...]:
+        """Give lengths of strokes and gaps in widths of the line."""
+        return theme.pattern(theme.dash(self.mark.hue, self.mark.dash))
+
+    def is_dense(self, viewport: Viewport) -> bool:
+        """Whether it has points to spare in each column of pixels."""
+        line = self.line
+        return (
+            len(line.x) > 1
+            and line.is_sorted
+            and line.points_in_a_column(viewport.left, viewport.right, viewport.width * viewport.ratio) >= _TO_SPARE
+        )
 
 
 class _Layer:
     """An image of some curves for one viewport, whole or still being made."""
 
-    def __init__(self, viewport: Viewport, curves: Sequence[_Curve]) -> None:
+    def __init__(self, viewport: Viewport, curves: Sequence[_Curve], theme: Theme, *, extra: float = 0.0) -> None:
         self.viewport = viewport
-        self.curves = curves
-        self.done = 0
+        self.is_whole = False
         self.seconds = 0.0
+        self.image = QImage()
+        self._curves = curves
+        self._theme = theme
+        self._extra = extra
+        self._steps = self._made()
+
+    def paint_on(self, seconds: float) -> None:
+        """Paint more until all is there or the time is over."""
+        started = perf_counter()
+        while not self.is_whole:
+            self.is_whole = next(self._steps, None) is None
+            if perf_counter() - started > seconds:
+                break
+        self.seconds += perf_counter() - started
+
+    def _made(self) -> Iterator[bool]:
+        """Make the image in steps of a few milliseconds."""
+        viewport = self.viewport
+        for curve in self._curves:
+            while not curve.line.is_prepared:
+                curve.line.prepare()
+                yield True
         size = (math.ceil(viewport.width * viewport.ratio), math.ceil(viewport.height * viewport.ratio))
         self.image = QImage(max(size[0], 1), max(size[1], 1), QImage.Format.Format_ARGB32_Premultiplied)
         self.image.fill(Qt.GlobalColor.transparent)
-
-    @property
-    def is_whole(self) -> bool:
-        return self.done == len(self.curves)
-
-    def paint_on(self, theme: Theme, seconds: float) -> None:
-        """Paint more curves until all are there or the time is over."""
-        started = perf_counter()
         memory = np.frombuffer(self.image.bits(), np.uint32).reshape(self.image.height(), -1)
-        painter = QPainter(self.image)
-        try:
-            while not self.is_whole:
-                stroke(painter, self.curves[self.done], self.viewport, theme, memory=memory)
-                self.done += 1
-                if perf_counter() - started > seconds:
-                    break
-        finally:
-            painter.end()
-        self.seconds += perf_counter() - started
+        dashed = {id(curve) for curve in self._curves if curve.pattern(self._theme)}
+        by_qt = dashed if len(dashed) <= _FEW_DASHED else set()
+        for is_dense, group in groupby(self._curves, lambda curve: id(curve) not in by_qt and curve.is_dense(viewport)):
+            curves = list(group)
+            if is_dense:
+                for start in range(0, len(curves), _TOGETHER):
+                    yield from self._strokes(curves[start : start + _TOGETHER], memory)
+            else:
+                for curve in curves:
+                    painter = QPainter(self.image)
+                    stroke(painter, curve, viewport, self._theme, extra=self._extra, memory=memory)
+                    painter.end()
+                    yield True
+
+    def _strokes(self, curves: Sequence[_Curve], memory: np.ndarray) -> Iterator[bool]:
+        """Paint dense curves."""
+        viewport, theme, ratio = self.viewport, self._theme, self.viewport.ratio
+        columns = _columns(viewport, memory.shape[1])
+        across = viewport.width * ratio
+        samples = [
+            curve.line.samples(curve.line.points_in_a_column(viewport.left, viewport.right, across)) for curve in curves
+        ]
+        widths = [(curve.mark.width + self._extra) * ratio for curve in curves]
+        patterns = [
+            [part * width for part in curve.pattern(theme)] for curve, width in zip(curves, widths, strict=True)
+        ]
+        strokes = stroked(samples, columns, widths, patterns)
+        yield True
+        inks: dict[tuple[str, float], int] = {}
+        for curve in curves:
+            known = (curve.mark.hue, curve.mark.opacity)
+            if known not in inks:
+                inks[known] = _blended(theme, curve.mark.hue, min(curve.mark.opacity + self._extra, 1.0)).rgba()
+        colours = np.array([inks[curve.mark.hue, curve.mark.opacity] for curve in curves], np.uint32)
+        for start in range(0, columns.count, _STRIP):
+            painted(memory, strokes, colours, start, min(start + _STRIP, columns.count))
+            yield True
 
     def show(self, painter: QPainter, viewport: Viewport) -> None:
         """Put the image where it belongs in `viewport`."""
@@ -143,11 +213,13 @@ class Curves:
         """
         old, changed = self._curves, rescaled
         new: dict[str, _Curve] = {}
+        # Lines of one figure often share their x, and then all that is to be known of it.
+        places: dict[int, Places] = {}
         # A backdrop is drawn first, whatever its place.
         for mark in sorted(marks, key=lambda line: not line.faint_of):
             known = None if rescaled else old.get(mark.key)
             if known is None or known.mark.x is not mark.x or known.mark.y is not mark.y:
-                known, changed = _Curve(mark, x_scale, y_scale), True
+                known, changed = _Curve(mark, _line(mark, x_scale, y_scale, known, places)), True
             elif not alike(known.mark, mark):
                 known.mark, changed = mark, True
             new[mark.key] = known
@@ -200,9 +272,11 @@ class Curves:
         if self._theme is None:
             return
         curves = list(self._curves.values())
-        self._all.aim(viewport, curves)
+        self._all.aim(viewport, curves, self._theme)
         if self._bright is not None:
-            self._chosen.aim(viewport, [curve for key, curve in self._curves.items() if key in self._bright])
+            self._chosen.aim(
+                viewport, [curve for key, curve in self._curves.items() if key in self._bright], self._theme
+            )
         self.finish()
 
     def stop(self) -> None:
@@ -213,14 +287,14 @@ class Curves:
         """Make all that is pending, now."""
         self._timer.stop()
         if self._theme is not None:
-            self._all.work(self._theme, math.inf)
-            self._chosen.work(self._theme, math.inf)
+            self._all.work(math.inf)
+            self._chosen.work(math.inf)
 
     def _on_timer(self) -> None:
         assert self._theme is not None
         for stack in (self._all, self._chosen):
             if stack.is_pending:
-                stack.work(self._theme, _FRAME)
+                stack.work(_FRAME)
                 break
         if not self._all.is_pending and not self._chosen.is_pending:
             self._repaint()
@@ -228,6 +302,29 @@ class Curves:
             self._timer.start(0)
             if self._all.has_nothing_older:
                 self._repaint()
+
+
+def _line(mark: Line, x_scale: Scale, y_scale: Scale, before: _Curve | None, places: dict[int, Places]) -> ZoomableLine:
+    """Give the line of a mark; of one that only grew, what was worked out before is kept."""
+    y = to_axis(mark.y, y_scale)
+    along = places.get(id(mark.x))
+    if before is not None:
+        made = before.line.extended_by(to_axis(mark.x, x_scale) if along is None else along, y)
+    else:
+        made = ZoomableLine(Places(to_axis(mark.x, x_scale)) if along is None else along, y)
+    places[id(mark.x)] = made.places
+    return made
+
+
+def _columns(viewport: Viewport, count: int) -> Columns:
+    """Give the columns of pixels of an image of a viewport."""
+    breadth = (viewport.right - viewport.left) / (viewport.width * viewport.ratio)
+    left = viewport.right - count * breadth if viewport.x_inverted else viewport.left
+    height = viewport.height * viewport.ratio
+    scale = height / (viewport.top - viewport.bottom)
+    if viewport.y_inverted:
+        return Columns(count, left, breadth, viewport.bottom, scale, 0.0, viewport.x_inverted)
+    return Columns(count, left, breadth, viewport.bottom, -scale, height, viewport.x_inverted)
 
 
 class _Stack:
@@ -264,28 +361,28 @@ class _Stack:
         """Show nothing of what was made."""
         self._whole = self._next = None
 
-    def aim(self, viewport: Viewport, curves: Sequence[_Curve]) -> bool:
+    def aim(self, viewport: Viewport, curves: Sequence[_Curve], theme: Theme) -> bool:
         """Begin an image for a viewport unless there is one; whether one is being made."""
         if self._next is None or self._next.viewport != viewport:
             if self._whole is not None and not self._stale and self._whole.viewport == viewport:
                 self._next = None
                 return False
-            self._next = _Layer(viewport, curves)
+            self._next = _Layer(viewport, curves, theme)
         return True
 
     def show(
         self, painter: QPainter, viewport: Viewport, curves: Sequence[_Curve], theme: Theme, seconds: float
     ) -> None:
-        if self.aim(viewport, curves) and not self.is_slow:
-            self.work(theme, seconds)
+        if self.aim(viewport, curves, theme) and not self.is_slow:
+            self.work(seconds)
         shown = self._whole if self._whole is not None else self._next
         if shown is not None:
             shown.show(painter, viewport)
 
-    def work(self, theme: Theme, seconds: float) -> None:
+    def work(self, seconds: float) -> None:
         if self._next is None:
             return
-        self._next.paint_on(theme, seconds)
+        self._next.paint_on(seconds)
         if self._next.is_whole:
             self._whole, self._next, self._stale = self._next, None, False
 
@@ -315,7 +412,7 @@ def stroke(
         return
     px, py = viewport.x(x) * viewport.ratio, viewport.y(y) * viewport.ratio
     width = (mark.width + extra) * viewport.ratio
-    pattern = theme.pattern(theme.dash(mark.hue, mark.dash))
+    pattern = curve.pattern(theme)
     pen = QPen(_blended(theme, mark.hue, min(mark.opacity + extra, 1.0)), width)
     pen.setCosmetic(True)
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)

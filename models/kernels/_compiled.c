@@ -104,15 +104,18 @@ static uint32_t crc_of_tables(const uint8_t *p, size_t n)
 SSE42 static uint32_t crc_of_sse42(const uint8_t *p, size_t n)
 {
     uint64_t crc = 0xFFFFFFFFu;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        crc = _mm_crc32_u64(crc, word);
-    }
+    for (; n >= 8; n -= 8, p += 8)
+        crc = _mm_crc32_u64(crc, u64_at(p));
     uint32_t rest = (uint32_t)crc;
-    for (; n; n--, p++)
-        rest = _mm_crc32_u8(rest, *p);
-    return ~rest;
+    if (n & 4) {
+        rest = _mm_crc32_u32(rest, u32_at(p));
+        p += 4;
+    }
+    if (n & 2) {
+        rest = _mm_crc32_u16(rest, (uint16_t)(p[0] | p[1] << 8));
+        p += 2;
+    }
+    return ~(n & 1 ? _mm_crc32_u8(rest, *p) : rest);
 }
 #endif
 
@@ -296,27 +299,63 @@ static PyObject *common_steps(PyObject *self, PyObject *args)
     uint64_t *steps = views[2].buf;
     Py_ssize_t wanted = COUNT(views[1], int64_t), rows = COUNT(views[2], int64_t);
     int fits = width > 0 && rows <= views[0].len / width && rows * width == views[0].len && 0 <= bytes && bytes <= 10 && wanted > 0;
-    int same = 1;
-    for (Py_ssize_t i = 0; fits && i < wanted; i++)
+    int same = 1, in_words = bytes <= 8;
+    for (Py_ssize_t i = 0; fits && i < wanted; i++) {
         fits = 0 <= places[i] && places[i] <= width - bytes;
+        in_words &= places[i] <= width - 8;
+    }
+    const uint64_t own = bytes < 8 ? ((uint64_t)1 << 8 * bytes) - 1 : UINT64_MAX;
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t row = 0; same && row < rows; row++, from += width) {
             const uint8_t *first = from + places[0];
-            uint64_t step = 0;
+            uint64_t step = 0, differs = 0;
             for (Py_ssize_t i = 0; i < bytes; i++)
                 step |= (uint64_t)(first[i] & 0x7F) << 7 * i;
             steps[row] = step;
-            uint8_t differs = 0;
-            for (Py_ssize_t k = 1; k < wanted; k++)
-                for (Py_ssize_t i = 0; i < bytes; i++)
-                    differs |= (uint8_t)(first[i] ^ from[places[k] + i]);
+            if (in_words) {
+                uint64_t word = u64_at(first);
+                for (Py_ssize_t k = 1; k < wanted; k++)
+                    differs |= (word ^ u64_at(from + places[k])) & own;
+            } else
+                for (Py_ssize_t k = 1; k < wanted; k++)
+                    for (Py_ssize_t i = 0; i < bytes; i++)
+                        differs |= (uint64_t)(first[i] ^ from[places[k] + i]);
             same = !differs;
         }
         Py_END_ALLOW_THREADS
     }
     release_views(views, 3);
     return fits ? PyBool_FromLong(same) : refused("a step is not within its row");
+}
+
+/* near(times: float64, first, tolerance, found: bool): which rows are everywhere as near to one of them */
+static PyObject *near(PyObject *self, PyObject *args)
+{
+    PyObject *objects[2];
+    Py_buffer views[2];
+    Py_ssize_t first;
+    double tolerance;
+    if (!PyArg_ParseTuple(args, "OndO", &objects[0], &first, &tolerance, &objects[1]) ||
+        get_views(objects, views, (const int[]){READ, WRITE}, 2) < 0)
+        return NULL;
+    const double *times = views[0].buf;
+    uint8_t *found = views[1].buf;
+    Py_ssize_t rows = views[1].len, columns = rows ? COUNT(views[0], double) / rows : 0;
+    int fits = rows * columns == COUNT(views[0], double) && 0 <= first && first < rows;
+    if (fits) {
+        const double *own = times + first * columns;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t row = 0; row < rows; row++, times += columns) {
+            Py_ssize_t beyond = 0;
+            for (Py_ssize_t i = 0; i < columns; i++)
+                beyond += !(fabs(times[i] - own[i]) <= tolerance);
+            found[row] = !beyond;
+        }
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 2);
+    return fits ? Py_NewRef(Py_None) : refused("there is no such row");
 }
 
 /* -- the chain of records of an event file ------------------------------------------------------------------------------- */
@@ -1174,6 +1213,7 @@ static PyMethodDef functions[] = {
     {"rows_alike", rows_alike, METH_VARARGS, NULL},
     {"items", items, METH_VARARGS, NULL},
     {"common_steps", common_steps, METH_VARARGS, NULL},
+    {"near", near, METH_VARARGS, NULL},
     {"chain", chain, METH_VARARGS, NULL},
     {"scalars", scalars, METH_VARARGS, NULL},
     {"block_extremes", block_extremes, METH_VARARGS, NULL},

@@ -1,0 +1,204 @@
+"""Lines of a panel as one image: what is seen of them, in which order, and what is not worked out twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QColor, QImage, QPainter
+
+from runglass.analysis import decimate
+from runglass.gui.render.curve_item import Curves
+from runglass.gui.render.viewport import Viewport
+from runglass.gui.theme import appearance
+from runglass.models.figure import Line
+
+WIDTH, HEIGHT = 300, 200
+
+
+class Shown:
+    """Some lines, and the pixels they are painted on."""
+
+    def __init__(self, owner: QObject, *lines: Line) -> None:
+        self.curves = Curves(owner, lambda: None)
+        self.curves.set_theme(appearance().theme)
+        self.show(*lines)
+
+    def show(self, *lines: Line) -> None:
+        self.curves.set_lines(lines, "linear", "linear", rescaled=False)
+
+    def pixels(self, left: float, right: float, bottom: float = 0.0, top: float = 10.0, **how: Any) -> np.ndarray:
+        """Give red, green, blue and opacity of each pixel, shape (rows, columns, 4)."""
+        viewport = Viewport(left, right, bottom, top, WIDTH, HEIGHT, **how)
+        ratio = viewport.ratio
+        self.curves.prepare(viewport)
+        image = QImage(int(WIDTH * ratio), int(HEIGHT * ratio), QImage.Format.Format_ARGB32_Premultiplied)
+        image.setDevicePixelRatio(ratio)
+        image.fill(0)
+        painter = QPainter(image)
+        self.curves.paint(painter, viewport)
+        painter.end()
+        self.curves.stop()
+        data = np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), -1, 4)
+        return data[:, :, [2, 1, 0, 3]].astype(int)
+
+
+@pytest.fixture
+def owner(qtbot: Any) -> Iterator[QObject]:
+    appearance().apply("light")
+    held = QObject()
+    yield held
+    held.deleteLater()
+
+
+def line(key: str, y: np.ndarray, hue: str = "c0", **more: Any) -> Line:
+    return Line(key=key, x=np.arange(len(y), dtype=float), y=y, hue=hue, **more)
+
+
+def ink(hue: str) -> list[int]:
+    colour = QColor(appearance().theme.colour(hue))
+    return [colour.red(), colour.green(), colour.blue(), 255]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+@pytest.mark.parametrize("width", [1.0, 2.0])
+@pytest.mark.parametrize("zoom", [1_000_000, 100_000, 10_000, 1_000, 100, 10])
+def test_that_a_spike_of_one_point_in_a_million_is_seen_at_every_zoom(
+    owner: QObject, zoom: int, width: float, ratio: float
+) -> None:
+    y = np.full(1_000_000, 1.0)
+    y[123_456] = 9.0
+    shown = Shown(owner, line("spike", y, width=width))
+    left = 123_456 - 0.3 * zoom if zoom < 1_000_000 else 0.0
+    opacity = shown.pixels(left, left + zoom, ratio=ratio)[:, :, 3]
+    height = opacity.shape[0]
+    assert opacity[int(0.12 * height) : int(0.9 * height)].max(axis=1).min() > 100
+    assert not opacity[: int(0.05 * height)].any()
+
+
+def test_that_later_lines_are_over_earlier_ones_and_emphasised_ones_over_all(owner: QObject) -> None:
+    rng = np.random.default_rng(0)
+    lines = [line(hue, 5 + rng.normal(0, 1, 20_000), hue) for hue in ("c0", "c1", "c2")]
+    shown = Shown(owner, *lines)
+    assert shown.pixels(0, 20_000)[HEIGHT // 2, WIDTH // 2].tolist() == ink("c2")
+    shown.curves.emphasise(frozenset({"c0", "c1"}))
+    assert shown.pixels(0, 20_000)[HEIGHT // 2, WIDTH // 2].tolist() == ink("c1")
+    shown.curves.emphasise(frozenset({"c0"}))
+    assert shown.pixels(0, 20_000)[HEIGHT // 2, WIDTH // 2].tolist() == ink("c0")
+
+
+def test_that_a_line_of_few_points_keeps_its_place_among_dense_ones(owner: QObject) -> None:
+    def dense() -> np.ndarray:
+        return 5 + np.random.default_rng(0).normal(0, 1, 20_000)
+
+    few = Line(key="few", x=np.array([0.0, 2e4]), y=np.array([5.0, 5.0]), hue="c1", width=3)
+    below, above = Shown(owner, line("a", dense()), few), Shown(owner, few, line("a", dense()))
+    assert below.pixels(0, 20_000)[HEIGHT // 2, WIDTH // 2].tolist() == ink("c1")
+    assert above.pixels(0, 20_000)[HEIGHT // 2, WIDTH // 2].tolist() == ink("c0")
+
+
+class Counter:
+    """How many numbers blocks were made of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.numbers: list[int] = []
+        whole = decimate.block_extremes
+
+        def counting(low: np.ndarray, high: np.ndarray, factor: int) -> Any:
+            self.numbers.append(len(low))
+            return whole(low, high, factor)
+
+        monkeypatch.setattr(decimate, "block_extremes", counting)
+
+
+def test_that_dimming_zooms_and_themes_make_no_blocks_anew(owner: QObject, monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = Counter(monkeypatch)
+    rng = np.random.default_rng(0)
+    shown = Shown(owner, *(line(hue, 5 + rng.normal(0, 1, 100_000), hue) for hue in ("c0", "c1")))
+    shown.pixels(0, 1e5)
+    once = len(counter.numbers)
+    assert sum(counter.numbers) >= 200_000
+    shown.curves.emphasise(frozenset({"c0"}))
+    shown.pixels(0, 1e5)
+    shown.pixels(2e4, 9e4)
+    shown.curves.emphasise(None)
+    shown.curves.set_theme(appearance().theme)
+    shown.pixels(0, 1e5, ratio=2.0)
+    assert len(counter.numbers) == once
+
+
+def test_that_a_growing_line_is_painted_as_if_new_from_its_new_points(
+    owner: QObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = 5 + np.random.default_rng(0).normal(0, 1, 101_003)
+    y[700:900] = np.nan
+    shown = Shown(owner, line("a", y[:100_001].copy()))
+    shown.pixels(0, 1e5)
+    counter = Counter(monkeypatch)
+    shown.show(line("a", y))
+    grown = shown.pixels(0, 101_003)
+    assert counter.numbers[0] < 1_100
+    np.testing.assert_array_equal(grown, Shown(owner, line("a", y)).pixels(0, 101_003))
+
+
+def test_that_long_lines_are_looked_at_bit_by_bit(owner: QObject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decimate, "_AT_ONCE", 1 << 12)
+    monkeypatch.setattr("runglass.gui.render.curve_item._FRAME", 0.0)
+    monkeypatch.setattr(decimate.ZoomableLine.prepare, "__defaults__", (1 << 12,))
+    counter = Counter(monkeypatch)
+    shown = Shown(owner, line("a", np.random.default_rng(0).normal(5, 1, 100_000)))
+    image = QImage(WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
+    painter = QPainter(image)
+    for _ in range(10):
+        shown.curves.paint(painter, Viewport(0, 1e5, 0, 10, WIDTH, HEIGHT))
+    painter.end()
+    shown.curves.stop()
+    assert max(counter.numbers, default=0) <= 1 << 12
+    assert sum(counter.numbers) < 50_000
+
+
+def test_that_isolated_values_and_gaps_are_seen_as_what_they_are(owner: QObject) -> None:
+    y = np.full(30_000, 5.0)
+    y[10_000:20_000] = np.nan
+    opacity = Shown(owner, line("a", y)).pixels(0, 30_000)[:, :, 3]
+    covered = opacity.any(axis=0)
+    assert covered[2:99].all()
+    assert not covered[102:199].any()
+    assert covered[201:298].all()
+
+
+@pytest.mark.parametrize("inverted", [{}, {"x_inverted": True}, {"y_inverted": True}])
+def test_that_an_inverted_axis_mirrors_what_is_painted(owner: QObject, inverted: dict[str, bool]) -> None:
+    y = np.linspace(2, 8, 30_000) + np.random.default_rng(0).normal(0, 0.3, 30_000)
+    opacity = Shown(owner, line("a", y)).pixels(0, 30_000, **inverted)[:, :, 3]
+    rising = opacity[: HEIGHT // 2, : WIDTH // 2].sum() < opacity[HEIGHT // 2 :, : WIDTH // 2].sum()
+    assert rising == (not inverted)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 1.5])
+def test_that_strokes_cover_what_all_segments_would(owner: QObject, noise: float) -> None:
+    """Against all 20,000 points drawn by Qt, without smooth edges."""
+    n = 20_000
+    y = 5 + 3 * np.sin(np.arange(n) / n * 9) + np.random.default_rng(0).normal(0, noise, n)
+    viewport = Viewport(0, n, -3, 13, WIDTH, HEIGHT)
+    ours = Shown(owner, line("a", y)).pixels(0, n, -3, 13)[:, :, 3] > 127
+    image = QImage(WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
+    image.fill(0)
+    painter = QPainter(image)
+    painter.setPen(QColor("black"))
+    from runglass.gui.render.viewport import polygon
+
+    painter.drawPolyline(polygon(viewport.x(np.arange(n, dtype=float)), viewport.y(y)))
+    painter.end()
+    theirs = np.frombuffer(image.constBits(), np.uint8).reshape(HEIGHT, WIDTH, 4)[:, :, 3] > 127
+    if noise > 1:
+        assert (theirs & ~ours).sum() <= 0.02 * theirs.sum()
+        assert (ours & ~theirs).sum() <= 0.02 * theirs.sum()
+    near = np.zeros_like(ours)
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            near |= np.roll(ours, (down, right), (0, 1))
+    assert (theirs & ~near).sum() <= 0.002 * theirs.sum()
