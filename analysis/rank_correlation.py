@@ -362,7 +362,8 @@ class Spread:
     @cached_property
     def _last(self) -> np.ndarray:
         """Number of the last draw that is not NaN, shape (k,); -1 where all are."""
-        return np.count_nonzero(~np.isnan(self.draws), axis=0) - 1
+        last: np.ndarray = np.count_nonzero(~np.isnan(self.draws), axis=0) - 1
+        return last
 
     def interval(self, level: float) -> Interval:
         """Give the intervals, arrays of shape (k,)."""

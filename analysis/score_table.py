@@ -240,7 +240,8 @@ def _one_metric(frame: pd.DataFrame, metric: str, apart: Sequence[str], notes: l
         f"Metric: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, the first of each task"
         + (f" (not {', '.join(others[:4])})." if others else ".")
     )
-    return frame[chosen[tasks] == metrics]
+    kept: pd.DataFrame = frame[chosen[tasks] == metrics]
+    return kept
 
 
 def _last_steps(frame: pd.DataFrame, apart: Sequence[str], notes: list[str]) -> pd.DataFrame:

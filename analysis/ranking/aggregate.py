@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from ...models.result import Estimate, Result, counted, shortened, significant
 from ...models.store import RunStore
 from ..answers import present
 from ..rank_correlation import FEWEST, kendall_matrix, kendall_w, midranks
+from ..remembered import Remembered
 from ..resampling import DRAWS, draw_blocks, percentile_interval
 from ..score_marks import interval_rows
 from ..score_table import Grid, ScoreRows, chosen_scores, grid_of
@@ -103,28 +104,14 @@ class BoardQuestion(Question):
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> Board:
         """Add up by every rule the scores allow, with other weights and other tasks."""
-        scores, grid, notes = _block(store, self)
+        known = _known.of(store, replace(self, level=0.95), lambda: _added_up(store, self, progress))
+        scores, grid, rules, missing = known.scores, known.grid, known.rules, known.missing
+        totals, ranks, place, order = known.totals, known.ranks, known.place, known.order
+        tasks, used, swept, notes = known.tasks, known.used, known.swept, list(known.notes)
         n, k = grid.good.shape
-        tasks = tuple(map(str, grid.columns))
-        weights = stated_weights(self.weights, tasks, self.performance if self.rule == "dynascore" else "")
-        items = _items(scores, grid)
-        parts, missing = contributions(grid.good, grid.values["value"], items, self._place(tasks))
-        if self.rule not in parts:
-            raise AnalysisError(f"The {self.rule} cannot be taken: {missing[self.rule]}.")
-        progress(0, 2, "rules")
-        rules = tuple(parts)
-        totals = np.column_stack([parts[rule] @ _for_rule(rule, weights, items) for rule in rules])
-        ranks = midranks(totals)
-        own, place = parts[self.rule], rules.index(self.rule)
-        used = _for_rule(self.rule, weights, items)
-        drawn, randomly = _drawn(own, used, self)
-        progress(1, 2, "weights")
-        order = np.argsort(-totals[:, place], kind="stable")
-        table = _table(grid, parts, totals, ranks, rules, drawn, randomly, place, self).iloc[order]
-        leader = int(order[0])
-        swept = self._swept(tasks, own, used)
+        table = _table(known, self).iloc[order]
         shown = _shown_totals(self.rule, totals[:, place])
-        ends = _shown_totals(self.rule, np.stack(percentile_interval(drawn, self.level)))
+        ends = _shown_totals(self.rule, np.stack(percentile_interval(known.drawn, self.level)))
         estimates = {
             str(grid.rows[i]): Estimate(
                 float(shown[i]), float(ends[0][i]), float(ends[1][i]), self.level, _unit(self.rule),
@@ -134,26 +121,22 @@ class BoardQuestion(Question):
         }  # fmt: skip
         taus = kendall_matrix(totals) if n >= FEWEST else np.full((len(rules),) * 2, math.nan)
         others = taus[~np.eye(len(rules), dtype=bool)]
-        changes = _leader_changes(grid.good, weights)
         few = f"{len(rules)} rules, all there are"
         estimates |= {
             "kendall_w": Estimate(kendall_w(totals), why_no_interval=few),
             "least_tau_b": Estimate(float(others.min()) if len(others) else math.nan, why_no_interval=few),
             "first_under_random_weights": Estimate(
-                float(np.mean(randomly.argmax(axis=1) == leader)), unit="of weights", why_no_interval="a share of draws"
+                known.first_by_weights, unit="of weights", why_no_interval="a share of draws"
             ),
             "first_in_resamples": Estimate(
-                float(np.mean(drawn.argmax(axis=1) == leader)), unit="of resamples", why_no_interval="a share of draws"
+                known.first_in_resamples, unit="of resamples", why_no_interval="a share of draws"
             ),
             "leader_changes": Estimate(
-                float(changes),
+                float(known.changes),
                 unit="models",
                 why_no_interval="a count: models whose removal gives the win rate another first",
             ),
         }
-        wins = _head_to_head(grid.good, weights)
-        steps = np.linspace(0, 1, _SWEPT)
-        sweep = np.column_stack([midranks((own @ _moved(used, swept, step))[:, None])[:, 0] for step in steps])
         notes += [
             f"Unit: the task, n = {k}, resampled with its weight ({100 * self.level:g} % percentile bootstrap, "
             f"{self.draws} draws, seed {self.seed}); and weights drawn at random, all equally likely (Dirichlet).",
@@ -178,9 +161,9 @@ class BoardQuestion(Question):
             ranks=ranks[order],
             tasks=tasks,
             weights=used,
-            wins=wins[np.ix_(order, order)],
+            wins=known.wins[np.ix_(order, order)],
             swept=tasks[swept],
-            sweep=sweep[order],
+            sweep=known.sweep[order],
             scores=scores,
             estimates=estimates,
             tables={
@@ -210,6 +193,90 @@ def _number(task: str, tasks: tuple[str, ...]) -> int:
             f"Nothing that is added up is called {task!r}.", remedy=f"There are {', '.join(tasks[:12])}."
         )
     return tasks.index(task)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """Scores added up by every rule, whatever the coverage of intervals.
+
+    Attributes
+    ----------
+    scores, grid, notes
+        What was chosen, and what was left out.
+    rules, missing
+        Rules there are, and why there is none of the others.
+    totals, ranks : ndarray, shape (models, rules)
+    place, order
+        Number of the rule asked for, and the models by it, the best first.
+    tasks, used, swept
+        Names of the tasks, their weights, and the number of the one whose weight is moved.
+    drawn : ndarray, shape (draws, models)
+        Totals of resampled tasks.
+    rank_draws : Mapping of str to ndarray, shape (draws, models)
+        Sorted ranks under resampled ``tasks`` and random ``weights``.
+    first_in_resamples, first_by_weights : float
+        Shares of draws in which the first model is first.
+    changes : int
+        Models without which the win rate has another first.
+    wins, sweep
+        As in `Board`, in the order of the scores.
+    """
+
+    scores: ScoreRows
+    grid: Grid
+    notes: tuple[str, ...]
+    rules: tuple[str, ...]
+    missing: Mapping[str, str]
+    totals: np.ndarray
+    ranks: np.ndarray
+    place: int
+    order: np.ndarray
+    tasks: tuple[str, ...]
+    used: np.ndarray
+    swept: int
+    drawn: np.ndarray
+    rank_draws: Mapping[str, np.ndarray]
+    first_in_resamples: float
+    first_by_weights: float
+    changes: int
+    wins: np.ndarray
+    sweep: np.ndarray
+
+
+_known = Remembered[_Known]()
+
+
+def _added_up(store: RunStore, asked: BoardQuestion, progress: Progress) -> _Known:
+    scores, grid, notes = _block(store, asked)
+    tasks = tuple(map(str, grid.columns))
+    weights = stated_weights(asked.weights, tasks, asked.performance if asked.rule == "dynascore" else "")
+    items = _items(scores, grid)
+    parts, missing = contributions(grid.good, grid.values["value"], items, asked._place(tasks))
+    if asked.rule not in parts:
+        raise AnalysisError(f"The {asked.rule} cannot be taken: {missing[asked.rule]}.")
+    progress(0, 2, "rules")
+    rules = tuple(parts)
+    totals = np.column_stack([parts[rule] @ _for_rule(rule, weights, items) for rule in rules])
+    ranks = midranks(totals)
+    own, place = parts[asked.rule], rules.index(asked.rule)
+    used = _for_rule(asked.rule, weights, items)
+    drawn, randomly = _drawn(own, used, asked)
+    progress(1, 2, "weights")
+    order = np.argsort(-totals[:, place], kind="stable")
+    leader = int(order[0])
+    swept = asked._swept(tasks, own, used)
+    wins = _head_to_head(grid.good, weights)
+    steps = np.linspace(0, 1, _SWEPT)
+    sweep = np.column_stack([midranks((own @ _moved(used, swept, step))[:, None])[:, 0] for step in steps])
+    rank_draws = {
+        name: np.sort(np.argsort(np.argsort(-draws, axis=1), axis=1) + 1, axis=0)
+        for name, draws in (("tasks", drawn), ("weights", randomly))
+    }
+    return _Known(
+        scores, grid, tuple(notes), rules, missing, totals, ranks, place, order, tasks, used, swept, drawn, rank_draws,
+        float(np.mean(drawn.argmax(axis=1) == leader)), float(np.mean(randomly.argmax(axis=1) == leader)),
+        _leader_changes(grid.good, weights), wins, sweep,
+    )  # fmt: skip
 
 
 def _block(store: RunStore, asked: BoardQuestion) -> tuple[ScoreRows, Grid, list[str]]:
@@ -412,23 +479,13 @@ def _leader_changes(good: np.ndarray, weights: np.ndarray) -> int:
     return changes
 
 
-def _table(
-    grid: Grid,
-    parts: Mapping[str, np.ndarray],
-    totals: np.ndarray,
-    ranks: np.ndarray,
-    rules: tuple[str, ...],
-    drawn: np.ndarray,
-    randomly: np.ndarray,
-    place: int,
-    asked: BoardQuestion,
-) -> pd.DataFrame:
-    tails = [(1 - asked.level) / 2, (1 + asked.level) / 2]
-    columns: dict[str, Any] = {"model": list(map(str, grid.rows)), "rank": ranks[:, place]}
-    for name, draws in (("tasks", drawn), ("weights", randomly)):
-        of_draws = np.argsort(np.argsort(-draws, axis=1), axis=1) + 1
-        ends = np.quantile(of_draws, tails, axis=0, method="nearest")
-        columns |= {f"rank_low_{name}": ends[0], f"rank_high_{name}": ends[1]}
+def _table(known: _Known, asked: BoardQuestion) -> pd.DataFrame:
+    grid, rules, totals, ranks = known.grid, known.rules, known.totals, known.ranks
+    columns: dict[str, Any] = {"model": list(map(str, grid.rows)), "rank": ranks[:, known.place]}
+    for name, draws in known.rank_draws.items():
+        last = len(draws) - 1
+        for end, share in (("low", (1 - asked.level) / 2), ("high", (1 + asked.level) / 2)):
+            columns[f"rank_{end}_{name}"] = draws[round(share * last)]
     for number, rule in enumerate(rules):
         columns[rule] = _shown_totals(rule, totals[:, number])
     columns |= {f"rank by {rule}": ranks[:, number] for number, rule in enumerate(rules)}

@@ -109,7 +109,7 @@ class PerturbationQuestion(Question):
         """Fill in the column of variants and the task."""
         if not store.has_rows("scores"):
             return self
-        found = _found.of(store, replace(self, level=0.95), lambda: self._filled_in(store))
+        found: Self = _found.of(store, replace(self, level=0.95), lambda: self._filled_in(store))
         return replace(found, level=self.level)
 
     def _filled_in(self, store: RunStore) -> Self:

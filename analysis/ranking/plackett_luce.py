@@ -341,7 +341,7 @@ class _Known:
         What was chosen.
     used : int
         Items that tell models apart.
-    groups : list of list of int
+    groups : list of ndarray of int
         Models that orders connect in both directions.
     is_map : bool
     theta : ndarray, shape (models,)
@@ -358,7 +358,7 @@ class _Known:
     origins: Callable[[Sequence[str]], Origin]
     notes: tuple[str, ...]
     used: int
-    groups: list[list[int]]
+    groups: list[np.ndarray]
     is_map: bool
     theta: np.ndarray
     covariance: np.ndarray

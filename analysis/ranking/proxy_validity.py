@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
@@ -19,7 +19,8 @@ from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
 from ...models.store import RunStore
 from ..answers import present
-from ..rank_correlation import PairOrders, correlation_intervals, interval_method, williams
+from ..rank_correlation import PairOrders, Spread, correlation_spread, interval_method, williams
+from ..remembered import Remembered
 from ..resampling import DRAWS, bootstrap, holm, percentile_interval
 from ..score_marks import interval_rows
 from ..score_table import ScoreRows, chosen_scores, one_study
@@ -98,38 +99,19 @@ class ProxyQuestion(Question):
         """Fill in the target."""
         if self.target or not store.has_rows("scores"):
             return self
-        frame = one_study(store.rows("scores"), [])
-        names = _measure_names(frame["task"], frame["metric"] if present(frame, ["metric"]) else None)
-        return replace(self, target=str(names.iloc[-1])) if len(names) else self
+        last = _last_measure.of(store, "", lambda: _last_named(store.rows("scores")))
+        return replace(self, target=last) if last else self
 
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> ProxyValidity:
         """Hold every proxy against the target, over the models that have both."""
         asked = self.resolved(store)
-        metrics = present(store.rows("scores"), ["metric"])
-        scores = chosen_scores(store, apart=metrics, split=asked.split, better=asked.better, together=False)
-        table = _measures(store, scores, asked)
-        target = table.pop(_called(asked.target, table.columns, "target"))
-        names = [_called(name, table.columns, "proxy") for name in asked.proxies] or list(map(str, table.columns))
-        left_out = max(0, len(names) - _MOST_PROXIES)
-        names = names[:_MOST_PROXIES]
-        rows = []
-        for number, name in enumerate(names):
-            progress(number, len(names), name)
-            both = (table[name].notna() & target.notna()).to_numpy()
-            x, y = table[name].to_numpy(float)[both], target.to_numpy(float)[both]
-            if len(x) >= _FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0:
-                families = _families(store, scores, asked, table.index[both])
-                rows.append({"proxy": name} | _validity(x, y, families, asked, engine))
-        if not rows:
-            raise TooLittleData(
-                needs=f"at least {_FEWEST} models with {asked.target} and another number that differs between them",
-                found=f"{int(target.notna().sum())} models with {asked.target}, {counted(len(names), 'other number')}",
-            )
+        known = _known.of(
+            store, replace(asked, level=0.95, top=0.25), lambda: _computed(store, asked, engine, progress)
+        )
+        scores, names, left_out, tests = known.scores, known.names, known.left_out, known.tests
+        rows = [{"proxy": one.name} | _row(one, asked) for one in known.proxies]
         league = pd.DataFrame(rows).sort_values("tau_b", ascending=False, kind="stable", ignore_index=True)
-        shown = _called(asked.shown, league["proxy"], "proxy") if asked.shown else str(league["proxy"].iloc[0])
-        tests = _against_best(league, table, target)
-        mixed, weights = _mixture(league, table, target) if asked.mixture else ({}, pd.DataFrame())
-        points = _points(table[shown], target)
+        shown, mixed, weights, points = known.shown, known.mixed, known.weights, known.points
         notes = [
             f"Unit: the {'family of models' if asked.family else 'model'}; {100 * asked.level:g} % "
             f"{interval_method(int(league['n'].min()))} intervals; each proxy over the models that have it and the target. "
@@ -224,37 +206,130 @@ def _families(store: RunStore, scores: ScoreRows, asked: ProxyQuestion, models: 
     return pd.factorize(of_model.reindex(models.astype(str)), use_na_sentinel=False)[0]
 
 
-def _validity(
-    x: np.ndarray, y: np.ndarray, families: np.ndarray, asked: ProxyQuestion, engine: Engine
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resampled:
+    """One proxy against the target, whatever the coverage of intervals and the share chosen.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n,)
+        Proxy and target of the models that have both.
+    spread : Spread
+        Of `_correlations`.
+    regrets : ndarray, shape (draws,)
+        Of resamples; None where there are too few families to resample.
+    plain : Mapping of str to float
+        What has no interval and does not depend on the share chosen.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    spread: Spread
+    regrets: np.ndarray | None
+    plain: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """Proxies resampled, and what follows from their values alone; attributes as in `ProxyValidity`."""
+
+    scores: ScoreRows
+    names: tuple[str, ...]
+    left_out: int
+    proxies: tuple[_Resampled, ...]
+    shown: str
+    tests: pd.DataFrame
+    mixed: dict[str, Estimate]
+    weights: pd.DataFrame
+    points: pd.DataFrame
+
+
+_known = Remembered[_Known]()
+_last_measure = Remembered[str]()
+
+
+def _last_named(rows: pd.DataFrame) -> str:
+    frame = one_study(rows, [])
+    names = _measure_names(frame["task"], frame["metric"] if present(frame, ["metric"]) else None)
+    return str(names.iloc[-1]) if len(names) else ""
+
+
+def _computed(store: RunStore, asked: ProxyQuestion, engine: Engine, progress: Progress) -> _Known:
+    metrics = present(store.rows("scores"), ["metric"])
+    scores = chosen_scores(store, apart=metrics, split=asked.split, better=asked.better, together=False)
+    table = _measures(store, scores, asked)
+    target = table.pop(_called(asked.target, table.columns, "target"))
+    names = [_called(name, table.columns, "proxy") for name in asked.proxies] or list(map(str, table.columns))
+    left_out = max(0, len(names) - _MOST_PROXIES)
+    names = names[:_MOST_PROXIES]
+    proxies = []
+    for number, name in enumerate(names):
+        progress(number, len(names), name)
+        both = (table[name].notna() & target.notna()).to_numpy()
+        x, y = table[name].to_numpy(float)[both], target.to_numpy(float)[both]
+        if len(x) >= _FEWEST and np.ptp(x) > 0 and np.ptp(y) > 0:
+            families = _families(store, scores, asked, table.index[both])
+            proxies.append(_resampled(name, x, y, families, asked, engine))
+    if not proxies:
+        raise TooLittleData(
+            needs=f"at least {_FEWEST} models with {asked.target} and another number that differs between them",
+            found=f"{int(target.notna().sum())} models with {asked.target}, {counted(len(names), 'other number')}",
+        )
+    league = pd.DataFrame(
+        {
+            "proxy": [one.name for one in proxies],
+            "pearson": [one.spread.whole[0] for one in proxies],
+            "tau_b": [one.spread.whole[2] for one in proxies],
+        }
+    ).sort_values("tau_b", ascending=False, kind="stable", ignore_index=True)
+    shown = _called(asked.shown, league["proxy"], "proxy") if asked.shown else str(league["proxy"].iloc[0])
+    mixed, weights = _mixture(league, table, target) if asked.mixture else ({}, pd.DataFrame())
+    return _Known(
+        scores, tuple(names), left_out, tuple(proxies), shown, _against_best(league, table, target), mixed, weights,
+        _points(table[shown], target),
+    )  # fmt: skip
+
+
+def _resampled(
+    name: str, x: np.ndarray, y: np.ndarray, families: np.ndarray, asked: ProxyQuestion, engine: Engine
+) -> _Resampled:
     from scipy.stats import weightedtau
 
-    n, groups = len(x), int(families.max()) + 1
+    groups = int(families.max()) + 1
     statistic = partial(_correlations, x, y, PairOrders.of(np.column_stack([x, y])), families)
-    whole = statistic(np.ones((1, groups), dtype=np.int64))[0]
-    ends = correlation_intervals(statistic, groups, asked.level, draws=asked.draws, seed=asked.seed, engine=engine)
-    low, high = (np.asarray(end, float).copy() for end in ends)
+    spread = correlation_spread(statistic, groups, draws=asked.draws, seed=asked.seed, engine=engine)
+    better = y >= np.median(y)
+    halves = PairOrders.of(np.column_stack([x[better], y[better]]))
+    lost = partial(_regret, x, y, families)
+    off = _left_out(x[:, None], y)
+    plain = {
+        "weighted_tau": float(weightedtau(x, y).statistic),
+        "tau_b_top": float(halves.against(1)[0]) if better.sum() >= 4 else math.nan,
+        "regret": float(lost(np.ones((1, groups), dtype=np.int64))[0]),
+        "range": float(np.ptp(y)),
+        "left_out_rmse": float(np.sqrt(np.mean(off**2))),
+        "skill": _skill(off, y),
+    }
+    regrets = bootstrap(lost, groups, draws=asked.draws, seed=asked.seed, engine=engine) if groups >= 10 else None
+    return _Resampled(name, x, y, spread, regrets, plain)
+
+
+def _row(known: _Resampled, asked: ProxyQuestion) -> dict[str, Any]:
+    """Give the row of a proxy in the league table."""
+    n, whole = len(known.x), known.spread.whole.copy()
+    low, high = (np.asarray(end, float).copy() for end in known.spread.interval(asked.level))
     for values in (whole, low, high):
         values[3] = (values[3] + 1) / 2
     row: dict[str, Any] = {"n": n}
     for place, name in enumerate(_STATISTICS):
         row |= {name: whole[place], f"{name}_low": low[place], f"{name}_high": high[place]}
-    row["weighted_tau"] = float(weightedtau(x, y).statistic)
-    better = y >= np.median(y)
-    halves = PairOrders.of(np.column_stack([x[better], y[better]]))
-    row["tau_b_top"] = float(halves.against(1)[0]) if better.sum() >= 4 else math.nan
-    lost = partial(_regret, x, y, families)
-    row["regret"] = float(lost(np.ones((1, groups), dtype=np.int64))[0])
-    drawn = bootstrap(lost, groups, draws=asked.draws, seed=asked.seed, engine=engine)
+    row |= {name: known.plain[name] for name in ("weighted_tau", "tau_b_top", "regret")}
     row["regret_low"], row["regret_high"] = (
-        percentile_interval(drawn, asked.level) if groups >= 10 else (math.nan, math.nan)
+        percentile_interval(known.regrets, asked.level) if known.regrets is not None else (math.nan, math.nan)
     )
-    row["range"] = float(np.ptp(y))
-    off = _left_out(x[:, None], y)
-    row["left_out_rmse"] = float(np.sqrt(np.mean(off**2)))
-    row["skill"] = _skill(off, y)
-    chosen = max(1, round(asked.top * n))
-    row["enrichment"] = enrichment(x, y, chosen)
+    row |= {name: known.plain[name] for name in ("range", "left_out_rmse", "skill")}
+    row["enrichment"] = enrichment(known.x, known.y, max(1, round(asked.top * n)))
     return row
 
 
