@@ -40,6 +40,14 @@ def lineage(array: np.ndarray) -> Lineage | None:
     return base.lineage if type(base) is _Buffer else None
 
 
+def continues(longer: np.ndarray, shorter: np.ndarray) -> bool:
+    """Whether an array is another one, or came of it by growing, as far as their lineage tells."""
+    if longer is shorter:
+        return True
+    line = lineage(longer)
+    return line is not None and line is lineage(shorter) and len(longer) >= len(shorter)
+
+
 def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Append `new` to `old`, shapes (n,) and (m,), in amortised constant time a point.
 

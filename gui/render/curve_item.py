@@ -4,6 +4,8 @@ What was painted is kept as an image. While the window moves and painting anew w
 shown where it now belongs, and the new one is made in steps between events. Dimming all lines but some is then a faint copy of
 the image with those painted over it.
 
+Lines that only grew, in a window that stayed, are painted where they grew, on the image that is there.
+
 A line that has points to spare in each column of pixels is painted as strokes, one a column (`models.kernels.strokes`): many
 such lines at once, from the extremes of blocks of their points, so that the cost depends on the screen and not on their length.
 A line with fewer points is painted as the segments it is made of.
@@ -22,6 +24,7 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
 from ...analysis.decimate import Places, ZoomableLine
 from ...models.figure import Line, Scale
+from ...models.growing_array import continues
 from ...models.kernels.strokes import Columns, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
@@ -52,6 +55,9 @@ _TOGETHER = 256
 
 _STRIP = 512
 """Columns of pixels painted in one step."""
+
+_MOST_NEW = 20_000
+"""Points that lines got since they were painted, from which on all are painted anew."""
 
 _PIECE = 128
 """Points stroked at once: Qt's stroker takes quadratic time on wide lines that cross themselves."""
@@ -91,6 +97,7 @@ class _Layer:
         self._curves = curves
         self._theme = theme
         self._extra = extra
+        self._points: dict[str, int] = {}
         self._steps = self._made()
 
     def paint_on(self, seconds: float) -> None:
@@ -102,9 +109,45 @@ class _Layer:
                 break
         self.seconds += perf_counter() - started
 
+    def grow(self, curves: Sequence[_Curve]) -> bool:
+        """Paint the points that curves got since they were painted, on what is there; False where all had better be anew."""
+        tails = [(curve, max(self._points.get(curve.mark.key, 0) - 1, 0)) for curve in curves]
+        tails = [(curve, first) for curve, first in tails if len(curve.line.x) - 1 > first]
+        if sum(len(curve.line.x) - first for curve, first in tails) > _MOST_NEW:
+            return False
+        if any(curve.pattern(self._theme) for curve, _ in tails):
+            return False
+        if not tails:
+            return True
+        view = self.viewport
+        px = view.x(np.concatenate([curve.line.x[first:] for curve, first in tails])) * view.ratio
+        py = view.y(np.concatenate([curve.line.pyramid.y[first:] for curve, first in tails])) * view.ratio
+        is_whole = bool(np.isfinite(px).all() and np.isfinite(py).all())
+        px, py = np.clip(px, -_FAR, _FAR), np.clip(py, -_FAR, _FAR)
+        pens: dict[tuple[str, float, float], QPen] = {}
+        painter = QPainter(self.image)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        end = 0
+        for curve, first in tails:
+            mark, begin, end = curve.mark, end, end + len(curve.line.x) - first
+            look = (mark.hue, mark.opacity, mark.width)
+            if look not in pens:
+                colour = _blended(self._theme, mark.hue, min(mark.opacity + self._extra, 1.0))
+                pens[look] = QPen(colour, (mark.width + self._extra) * view.ratio)
+                pens[look].setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+                pens[look].setCapStyle(Qt.PenCapStyle.RoundCap)
+            painter.setPen(pens[look])
+            own = px[begin:end], py[begin:end]
+            for start, stop in [(0, end - begin)] if is_whole else _unbroken(*own):
+                painter.drawPolyline(polygon(own[0][start:stop], own[1][start:stop]))
+            self._points[mark.key] = len(curve.line.x)
+        painter.end()
+        return True
+
     def _made(self) -> Iterator[bool]:
         """Make the image in steps of a few milliseconds."""
         viewport = self.viewport
+        self._points = {curve.mark.key: len(curve.line.x) for curve in self._curves}
         for curve in self._curves:
             while not curve.line.is_prepared:
                 curve.line.prepare()
@@ -153,10 +196,12 @@ class _Layer:
 
     def show(self, painter: QPainter, viewport: Viewport) -> None:
         """Put the image where it belongs in `viewport`."""
-        if viewport == self.viewport:
-            painter.drawImage(
-                QRectF(0, 0, self.image.width() / viewport.ratio, self.image.height() / viewport.ratio), self.image
-            )
+        ratio = viewport.ratio
+        shift = viewport.shift_of(self.viewport)
+        if shift is not None:
+            # Whole pixels are copied, several times as quickly as others are mixed.
+            left, top = shift[0] / ratio, shift[1] / ratio
+            painter.drawImage(QRectF(left, top, self.image.width() / ratio, self.image.height() / ratio), self.image)
         else:
             target = viewport.place_of(self.viewport)
             if target.width() < 50 * viewport.width and target.height() < 50 * viewport.height:
@@ -178,6 +223,8 @@ class Curves:
         self._repaint = repaint
         self._curves: dict[str, _Curve] = {}
         self._bright: frozenset[str] | None = None
+        self.only_grew = False
+        """Whether the newest lines are those before with points behind them."""
         self._all = _Stack()
         self._chosen = _Stack()
         self._theme: Theme | None = None
@@ -211,7 +258,7 @@ class Curves:
         bool
             Whether anything changed.
         """
-        old, changed = self._curves, rescaled
+        old, changed, only_grew = self._curves, rescaled, not rescaled
         new: dict[str, _Curve] = {}
         # Lines of one figure often share their x, and then all that is to be known of it.
         places: dict[int, Places] = {}
@@ -219,13 +266,19 @@ class Curves:
         for mark in sorted(marks, key=lambda line: not line.faint_of):
             known = None if rescaled else old.get(mark.key)
             if known is None or known.mark.x is not mark.x or known.mark.y is not mark.y:
+                only_grew = only_grew and known is not None and _goes_on(mark, known.mark)
                 known, changed = _Curve(mark, _line(mark, x_scale, y_scale, known, places)), True
             elif not alike(known.mark, mark):
-                known.mark, changed = mark, True
+                known.mark, changed, only_grew = mark, True, False
             new[mark.key] = known
-        changed = changed or list(old) != list(new)
+        is_same = list(old) == list(new)
+        changed = changed or not is_same
+        self.only_grew = changed and is_same and only_grew
         self._curves = new
-        if changed:
+        if self.only_grew:
+            self._all.let_grow()
+            self._chosen.let_grow()
+        elif changed:
             self._all.forget_content()
             self._chosen.forget_content()
         return changed
@@ -304,6 +357,12 @@ class Curves:
                 self._repaint()
 
 
+def _goes_on(mark: Line, before: Line) -> bool:
+    """Whether a line is one from before with points behind it, and looks like it."""
+    looks = [(one.hue, one.dash, one.width, one.opacity, one.faint_of) for one in (mark, before)]
+    return looks[0] == looks[1] and continues(mark.x, before.x) and continues(mark.y, before.y)
+
+
 def _line(mark: Line, x_scale: Scale, y_scale: Scale, before: _Curve | None, places: dict[int, Places]) -> ZoomableLine:
     """Give the line of a mark; of one that only grew, what was worked out before is kept."""
     y = to_axis(mark.y, y_scale)
@@ -334,6 +393,7 @@ class _Stack:
         self._whole: _Layer | None = None
         self._next: _Layer | None = None
         self._stale = False
+        self._grew = False
 
     @property
     def is_pending(self) -> bool:
@@ -342,7 +402,7 @@ class _Stack:
     @property
     def is_current(self) -> bool:
         """Whether the last whole image is of what is to be shown."""
-        return self._whole is not None and self._next is None and not self._stale
+        return self._whole is not None and self._next is None and not self._stale and not self._grew
 
     @property
     def is_slow(self) -> bool:
@@ -357,6 +417,10 @@ class _Stack:
         """Make anew what is shown, but show it until then."""
         self._stale, self._next = True, None
 
+    def let_grow(self) -> None:
+        """Paint the points that the curves got behind those that are or are being painted."""
+        self._grew = True
+
     def forget(self) -> None:
         """Show nothing of what was made."""
         self._whole = self._next = None
@@ -364,10 +428,11 @@ class _Stack:
     def aim(self, viewport: Viewport, curves: Sequence[_Curve], theme: Theme) -> bool:
         """Begin an image for a viewport unless there is one; whether one is being made."""
         if self._next is None or self._next.viewport != viewport:
-            if self._whole is not None and not self._stale and self._whole.viewport == viewport:
-                self._next = None
+            fits = self._whole is not None and not self._stale and self._whole.viewport == viewport
+            if fits and self._whole is not None and (not self._grew or self._whole.grow(curves)):
+                self._next, self._grew = None, False
                 return False
-            self._next = _Layer(viewport, curves, theme)
+            self._next, self._grew = _Layer(viewport, curves, theme), False
         return True
 
     def show(

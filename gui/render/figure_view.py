@@ -102,6 +102,10 @@ class _Canvas(GraphicsView):
         if event is not None:
             self._figure.lay_out()
 
+    def paintEvent(self, event: QPaintEvent) -> None:
+        self._figure.catch_up()
+        super().paintEvent(event)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if not self._figure.on_key(event, pressed=True):
             event.ignore()
@@ -175,6 +179,7 @@ class FigureView(QWidget):
         """Column and key of the panel it was pinned in, and x."""
         self._order: TableOrder = "screen"
         self._ratio: float | None = None
+        self._is_outdated = False
         self._lefts: dict[int, float] = {}
         self._heading = _Heading(self)
         self._heading_row = QHBoxLayout()
@@ -328,7 +333,11 @@ class FigureView(QWidget):
                 view.set_x_window((float(ends[0]), float(ends[1])))
         if changed:
             self._fit()
-            self.lay_out()
+            # A figure that is scrolled out of sight is laid out when it is seen.
+            if self._canvas.visibleRegion().isEmpty():
+                self._is_outdated = True
+            else:
+                self.lay_out()
 
     def reset(self) -> None:
         """Show all data again."""
@@ -369,6 +378,7 @@ class FigureView(QWidget):
 
     def finish(self) -> None:
         """Paint now what else would be painted in slices between events."""
+        self.catch_up()
         for view in self._panels.values():
             view.curves.finish()
             view.content.update()
@@ -381,6 +391,7 @@ class FigureView(QWidget):
         scale : float
             Pixels of the image for one of the window.
         """
+        self.catch_up()
         image = QImage((self.size() * scale), QImage.Format.Format_ARGB32_Premultiplied)
         image.setDevicePixelRatio(scale)
         image.fill(QColor(appearance().theme.colour("panel")))
@@ -389,7 +400,7 @@ class FigureView(QWidget):
             for view in self._panels.values():
                 view.overlay.hide()
                 view.curves.prepare(view.viewport)
-                view.content.setCacheMode(view.content.CacheMode.NoCache)
+                view.content.set_kept(False)
             painter = QPainter(image)
             self.render(painter, QPoint(), renderFlags=QWidget.RenderFlag.DrawChildren)
             painter.end()
@@ -397,7 +408,7 @@ class FigureView(QWidget):
             self._ratio = None
             for view in self._panels.values():
                 view.overlay.show()
-                view.content.setCacheMode(view.content.CacheMode.DeviceCoordinateCache)
+                view.content.set_kept(True)
                 view.content.update()
         return image
 
@@ -485,6 +496,9 @@ class FigureView(QWidget):
         """Lay out anew for another font."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
+            for view in self._panels.values():
+                view.x_item.take_font()
+                view.y_item.take_font()
             self.lay_out()
 
     def _on_theme_changed(self, theme: Theme) -> None:
@@ -517,7 +531,7 @@ class FigureView(QWidget):
     def _fit(self) -> None:
         """Fit the ranges that the user did not choose."""
         done: set[str] = set()
-        windows = {key: view.fitted(view.extent()) for key, view in self._panels.items()}
+        windows = {key: view.fitted() for key, view in self._panels.items()}
         for key, view in self._panels.items():
             if not view.y_is_free:
                 view.set_y_window(windows[key][1])
@@ -535,8 +549,14 @@ class FigureView(QWidget):
                 for one in linked:
                     one.set_x_window((min(low for low, _ in ends), max(high for _, high in ends)))
 
+    def catch_up(self) -> None:
+        """Lay out what was put off while nobody saw it."""
+        if self._is_outdated:
+            self.lay_out()
+
     def lay_out(self) -> None:
         """Give each panel its place."""
+        self._is_outdated = False
         views = list(self._panels.values())
         area = self._canvas.viewport().rect()
         if not views or area.width() < 20 or area.height() < 20:

@@ -37,6 +37,9 @@ REACH = 12.0
 _SAMPLED = 100
 """Lines that words in a panel keep off: they are looked for with every frame of a zoom."""
 
+_ROOM_TO_GROW = 0.06
+"""Share of a range left free where curves that are followed grow."""
+
 _ROOM_FOR_A_BAR = 210.0
 """Pixels of a panel from which on a bar of colours stands beside it."""
 
@@ -122,14 +125,20 @@ class _Frame(GraphicsWidget):
 
 
 class _Content(GraphicsObject):
-    """Grid and marks, kept as a picture by Qt while nothing of them changes."""
+    """Grid and marks, kept as a picture by Qt while nothing of them changes but what follows the mouse."""
 
     def __init__(self, panel: PanelView, frame: _Frame) -> None:
         super().__init__(frame)
         self._panel = panel
         self._frame = frame
         self.setAcceptedMouseButtons(Qt.MouseButton.NoButton)
-        self.setCacheMode(self.CacheMode.DeviceCoordinateCache)
+        self.set_kept(True)
+
+    def set_kept(self, kept: bool) -> None:
+        """Keep a picture, or paint at once what changes with every frame."""
+        mode = self.CacheMode.DeviceCoordinateCache if kept else self.CacheMode.NoCache
+        if self.cacheMode() != mode:
+            self.setCacheMode(mode)
 
     def boundingRect(self) -> QRectF:
         return QRectF(self._frame.rect())
@@ -177,8 +186,11 @@ class PanelView:
         self.y_window: Window = (0.0, 1.0)
         self.x_is_free = self.y_is_free = False
         self.head_indent = 0.0
-        self._falls = False
+        self._falls = self._has_cells = self._has_words = False
+        self._only_grew = False
         self._extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
+        self._box: Box | None = None
+        self._windows: tuple[Window, Window] | None = None
         self._theme: Theme | None = None
         self._emphasis: Emphasis = None
         self._legend: Legend | None = None
@@ -231,7 +243,13 @@ class PanelView:
             Whether the x axis goes on in a panel below, and is written there.
         """
         old, self.panel = self.panel, panel
-        self._falls = panel.y.inverted or any(isinstance(mark, Cells) for mark in panel.marks)
+        self._box = self._windows = None
+        self._has_cells = any(isinstance(mark, Cells) for mark in panel.marks)
+        self._has_words = any(
+            (isinstance(mark, Text) and not mark.inside) or (isinstance(mark, Rule) and bool(mark.label))
+            for mark in panel.marks
+        )
+        self._falls = panel.y.inverted or self._has_cells
         x_axis, y_axis = _named(panel, "x"), _named(panel, "y")
         rescaled = (old.x.scale, old.y.scale, old.x.names, old.y.names) != (
             panel.x.scale,
@@ -247,6 +265,7 @@ class PanelView:
         self.y_item.set_axis(y_axis)
         lines = [mark for mark in panel.marks if isinstance(mark, Line)]
         changed = self.curves.set_lines(lines, panel.x.scale, panel.y.scale, rescaled=rescaled)
+        self._only_grew = self.curves.only_grew
         drawings: dict[str, Drawing[Any]] = {}
         for mark in panel.marks:
             if isinstance(mark, Line):
@@ -305,6 +324,11 @@ class PanelView:
 
         Where the x axis asks for its limits, y is what lies between them.
         """
+        if self._box is None:
+            self._box = self._measured_extent()
+        return self._box
+
+    def _measured_extent(self) -> Box:
         asked = self.x.low is not None or self.x.high is not None
         window = None
         if asked:
@@ -326,14 +350,23 @@ class PanelView:
         low_ends, high_ends = np.fmin.reduce(table), np.fmax.reduce(table)
         return (float(low_ends[0]), float(high_ends[1]), float(low_ends[2]), float(high_ends[3]))
 
-    def fitted(self, box: Box) -> tuple[Window, Window]:
-        """Give the windows that show a box, with a margin, or what the axes ask for."""
+    def fitted(self) -> tuple[Window, Window]:
+        """Give the windows that show all, with a margin, or what the axes ask for."""
+        if self._windows is None:
+            self._windows = self._fitted_to(self.extent())
+        return self._windows
+
+    def _fitted_to(self, box: Box) -> tuple[Window, Window]:
         bars = [mark for mark in self.panel.marks if isinstance(mark, Bars)]
         upright, lying = any(not mark.horizontal for mark in bars), any(mark.horizontal for mark in bars)
         cells = any(isinstance(mark, Cells) for mark in self.panel.marks)
         x = _fitted(self.x, box[0], box[1], 0.0 if cells else share_left_free(self.panel, "x"), flush=lying)
         y = _fitted(self.y, box[2], box[3], 0.0 if cells else share_left_free(self.panel, "y"), flush=upright)
-        return self._with_room("x", x), self._with_room("y", y)
+        x, y = self._with_room("x", x), self._with_room("y", y)
+        if self._only_grew:
+            self._only_grew = False
+            x, y = _stretched(self.x_window, x), _stretched(self.y_window, y)
+        return x, y
 
     def _with_room(self, which: str, window: Window) -> Window:
         """Leave room for markers on limits that the axis asks for."""
@@ -359,6 +392,7 @@ class PanelView:
         shown = viewport, self._legend, self._legend_at
         if shown != self._shown:  # what is painted stays where neither marks nor window nor size changed
             self._shown = shown
+            self.content.set_kept(False)
             self.content.update()
 
     # --- painting
@@ -371,12 +405,9 @@ class PanelView:
         if viewport.width < 4 or viewport.height < 4:
             return
         canvas = Canvas(painter, viewport, self._theme)
-        if any(
-            (isinstance(mark, Text) and not mark.inside) or (isinstance(mark, Rule) and mark.label)
-            for mark in self.panel.marks
-        ):
+        if self._has_words:
             canvas.covered = self._covered(viewport, most=_SAMPLED)
-        if not any(isinstance(mark, Cells) for mark in self.panel.marks):
+        if not self._has_cells:
             self._paint_grid(canvas)
         if self._legend is not None and self._legend_at is not None:
             canvas.taken.append(
@@ -740,6 +771,7 @@ class PanelView:
 
     def on_hover(self, at: QPointF | None) -> None:
         """Show what is under the mouse."""
+        self.content.set_kept(True)
         overlay = self.overlay
         overlay.mouse = at
         overlay.note, overlay.outline, overlay.under = "", None, None
@@ -791,6 +823,7 @@ class PanelView:
 
     def set_cursor(self, x: float | None) -> None:
         """Show the shared cursor at a place in data units, without a table."""
+        self.content.set_kept(True)
         at = None if x is None else float(to_axis(np.array([x]), self.x.scale)[0])
         self._cursor = None if at is None or math.isnan(at) else at
         self.overlay.mouse = None
@@ -1059,6 +1092,19 @@ def _fitted(axis: Axis, low: float, high: float, margin: float, *, flush: bool) 
     if not math.isfinite(fixed_high) and not (flush and high == 0):
         stop += room
     return (start, stop)
+
+
+def _stretched(old: Window, new: Window) -> Window:
+    """Give the window for data that grow: the one before while they are in it, else one that has room for more of them.
+
+    What was painted can then stay nearly always, and axes stand still.
+    """
+    span, room = old[1] - old[0], new[1] - new[0]
+    if old[0] <= new[0] and new[1] <= old[1] and room >= (1 - 2 * _ROOM_TO_GROW) * span:
+        return old
+    below = _ROOM_TO_GROW * room if new[0] < old[0] else 0.0
+    above = _ROOM_TO_GROW * room if new[1] > old[1] else 0.0
+    return new[0] - below, new[1] + above
 
 
 def _sane(window: Window, old: Window) -> Window:

@@ -63,6 +63,26 @@ class Viewport:
         ys = sorted((float(self.y(other.bottom)), float(self.y(other.top))))
         return QRectF(xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0])
 
+    def shift_of(self, other: Viewport) -> tuple[int, int] | None:
+        """Give the device pixels by which a picture of another viewport is moved to stand where it belongs in this one.
+
+        None where a whole pixel does not do: the windows are not equally large, or one of them is mirrored.
+        """
+        if (self.width, self.height, self.ratio, self.x_inverted, self.y_inverted) != (
+            other.width,
+            other.height,
+            other.ratio,
+            other.x_inverted,
+            other.y_inverted,
+        ):
+            return None
+        place = self.place_of(other)
+        if abs(place.width() - self.width) * self.ratio > 0.5 or abs(place.height() - self.height) * self.ratio > 0.5:
+            return None
+        if max(abs(place.left()), abs(place.top())) * self.ratio > 1e6:
+            return None
+        return round(place.left() * self.ratio), round(place.top() * self.ratio)
+
 
 def polygon(px: np.ndarray, py: np.ndarray) -> QPolygonF:
     """Give points in pixels as Qt takes them."""
