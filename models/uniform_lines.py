@@ -1,8 +1,9 @@
 """Lines of JSON that all have the same keys, in the same order, and numbers under them: columns without a Python step for each.
 
-Most training logs are such lines. Each cell between two commas is a key that is the same in all lines and a number behind it;
-Arrow cuts the lines at the commas, compares the keys and converts the numbers. Whatever does not fit (text, null, nested
-objects, lines with other keys, lines that are not whole) is noticed, and nothing is given: such lines are for a parser of JSON.
+Most training logs are such lines. Each cell between two commas is a key that is the same in all lines and a number behind
+it; Arrow cuts the lines at the commas, compares the keys and converts the numbers; a compiled kernel does the same at once.
+Whatever does not fit (text, null, nested objects, lines with other keys, lines that are not whole) is noticed, and nothing is
+given: such lines are for a parser of JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import orjson
 
 from .deferred import deferred
+from .kernels.text_numbers import lines_of_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,6 +61,8 @@ def uniform_columns(data: bytes) -> dict[str, np.ndarray] | None:
             return None
     if len(set(keys)) < len(keys):
         return None
+    if (numbers := lines_of_numbers(data, before)) is not None:
+        return dict(zip(keys, numbers, strict=True))
     places = [str(number) for number in range(len(keys))]
     try:
         table = arrow_csv.read_csv(

@@ -7,6 +7,7 @@
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -1198,6 +1199,322 @@ static PyObject *painted(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* -- numbers in text ------------------------------------------------------------------------------------------------------- */
+
+/* Decimal numbers become the nearest float64: a product of two exact ones where there are such (Clinger, PLDI 1990), else by
+   the method of Eisel and Lemire (Software: Practice and Experience 51, 2021, arXiv:2101.11408), which never fails for up to
+   19 digits (Mushtak and Lemire, arXiv:2212.06644). More digits are decided by the first 19 where the others cannot matter,
+   else by Python. */
+
+enum { LEAST_POWER = -342, MOST_POWER = 308, POWERS = MOST_POWER - LEAST_POWER + 1, MOST_CHARACTERS = 1000 };
+
+typedef struct {
+    uint64_t high, low;
+} Product;
+
+ALWAYS_INLINE Product product_of(uint64_t a, uint64_t b)
+{
+#ifdef __SIZEOF_INT128__
+    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
+    return (Product){(uint64_t)(product >> 64), (uint64_t)product};
+#else
+    uint64_t low = (a & UINT32_MAX) * (b & UINT32_MAX), cross = (a >> 32) * (b & UINT32_MAX) + (low >> 32);
+    uint64_t other = (a & UINT32_MAX) * (b >> 32) + (cross & UINT32_MAX);
+    return (Product){(a >> 32) * (b >> 32) + (cross >> 32) + (other >> 32), other << 32 | (low & UINT32_MAX)};
+#endif
+}
+
+ALWAYS_INLINE int leading_zeros(uint64_t word)
+{
+#ifdef __GNUC__
+    return __builtin_clzll(word);
+#else
+    int zeros = 0;
+    for (; !(word >> 63); word <<= 1)
+        zeros++;
+    return zeros;
+#endif
+}
+
+/* The bits of the float64 nearest to digits * 10^power, 0 where that is too small and those of infinity where it is too large.
+   `fives` holds the 128 leading bits of each power of five. */
+static uint64_t nearest(uint64_t digits, int64_t power, const uint64_t *fives)
+{
+    const uint64_t infinite = (uint64_t)0x7FF << 52;
+    if (!digits || power < LEAST_POWER)
+        return 0;
+    if (power > MOST_POWER)
+        return infinite;
+    int zeros = leading_zeros(digits);
+    digits <<= zeros;
+    const uint64_t *five = fives + 2 * (power - LEAST_POWER);
+    Product product = product_of(digits, five[0]);
+    if ((product.high & 0x1FF) == 0x1FF) { /* the lower half may carry into the bits that count */
+        uint64_t more = product_of(digits, five[1]).high;
+        product.low += more;
+        product.high += product.low < more;
+    }
+    int upper = (int)(product.high >> 63);
+    uint64_t mantissa = product.high >> (upper + 9);
+    /* 217706 / 2^16 is log2(10), to enough digits for these powers */
+    int64_t exponent = ((217706 * power) >> 16) + 63 + upper - zeros + 1023;
+    if (exponent <= 0) { /* subnormal */
+        if (exponent <= -63)
+            return 0;
+        mantissa >>= 1 - exponent;
+        return (mantissa + (mantissa & 1)) >> 1;
+    }
+    /* half way between two floats: only where the product is exact, and then to the even one */
+    if (product.low <= 1 && power >= -4 && power <= 23 && (mantissa & 3) == 1 && mantissa << (upper + 9) == product.high)
+        mantissa &= ~(uint64_t)1;
+    mantissa = (mantissa + (mantissa & 1)) >> 1;
+    if (mantissa >> 53) {
+        mantissa >>= 1;
+        exponent++;
+    }
+    return exponent >= 0x7FF ? infinite : (uint64_t)exponent << 52 | (mantissa & (((uint64_t)1 << 52) - 1));
+}
+
+static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* Whether eight characters, the first in the lowest byte, are all digits; and the number these are. */
+ALWAYS_INLINE int are_digits(uint64_t eight)
+{
+    return !(((eight + 0x4646464646464646u) | (eight - 0x3030303030303030u)) & 0x8080808080808080u);
+}
+
+ALWAYS_INLINE uint64_t number_of(uint64_t eight)
+{
+    eight -= 0x3030303030303030u;
+    eight = eight * 10 + (eight >> 8);
+    return (((eight & 0x000000FF000000FFu) * 0x000F424000000064u) + ((eight >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u)) >>
+           32;
+}
+
+ALWAYS_INLINE const char *past_digits(const char *at, const char *end, uint64_t *digits)
+{
+    uint64_t eight;
+    while (end - at >= 8 && are_digits(eight = u64_at((const uint8_t *)at))) {
+        *digits = *digits * 100000000 + number_of(eight);
+        at += 8;
+    }
+    for (; at < end && *at >= '0' && *at <= '9'; at++)
+        *digits = *digits * 10 + (uint64_t)(*at - '0');
+    return at;
+}
+
+enum { FLOATING = 1, WHOLE = 2, ZERO_BELOW = 4 }; /* a number; without point and exponent; -0 */
+
+/* Read the number of JSON at a place: what kind it is, 0 where there is none or Python has to look. NaN and Infinity are
+   numbers as Python writes them. `state` is given where the interpreter's lock was let go. */
+ALWAYS_INLINE int read_number(const char **from, const char *end, double *value, const uint64_t *fives, PyThreadState **state)
+{
+    const char *at = *from, *begin = at;
+    int negative = at < end && *at == '-';
+    at += negative;
+    const char *first = at;
+    uint64_t digits = 0, bits;
+    int64_t power = 0;
+    at = past_digits(at, end, &digits);
+    int64_t count = at - first;
+    if (!count || (count > 1 && *first == '0')) {
+        if (count)
+            return 0;
+        if (end - at >= 8 && !memcmp(at, "Infinity", 8)) {
+            *from = at + 8;
+            bits = (uint64_t)0x7FF << 52;
+        } else if (!negative && end - at >= 3 && (!memcmp(at, "NaN", 3) || !memcmp(at, "nan", 3))) {
+            *from = at + 3;
+            bits = (uint64_t)0xFFF << 51;
+        } else
+            return 0;
+        bits |= (uint64_t)negative << 63;
+        memcpy(value, &bits, 8);
+        return FLOATING;
+    }
+    int kind = FLOATING | WHOLE;
+    if (at < end && *at == '.') {
+        const char *point = ++at;
+        at = past_digits(at, end, &digits);
+        if (at == point)
+            return 0;
+        power = point - at;
+        count += at - point;
+        kind = FLOATING;
+    }
+    const char *behind = at;
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        int64_t exponent = 0;
+        at++;
+        int below = at < end && *at == '-';
+        at += at < end && (*at == '-' || *at == '+');
+        const char *exponents = at;
+        for (; at < end && *at >= '0' && *at <= '9'; at++)
+            if (exponent < 100000)
+                exponent = exponent * 10 + (*at - '0');
+        if (at == exponents)
+            return 0;
+        power += below ? -exponent : exponent;
+        kind = FLOATING;
+    }
+    *from = at;
+    if (count > 19) { /* zeros in front do not count */
+        const char *p = first;
+        for (; p < behind && (*p == '0' || *p == '.'); p++)
+            count -= *p == '0';
+        if (count > 19) {
+            int64_t left = count;
+            digits = 0;
+            for (int taken = 0; taken < 19; p++)
+                if (*p != '.') {
+                    digits = digits * 10 + (uint64_t)(*p - '0');
+                    taken++;
+                    left--;
+                }
+            bits = nearest(digits, power + left, fives);
+            if (bits != nearest(digits + 1, power + left, fives)) {
+                char text[MOST_CHARACTERS + 1];
+                size_t size = (size_t)(at - begin);
+                if (size > MOST_CHARACTERS)
+                    return 0;
+                memcpy(text, begin, size);
+                text[size] = 0;
+                PyEval_RestoreThread(*state);
+                *value = PyOS_string_to_double(text, NULL, NULL);
+                if (PyErr_Occurred())
+                    PyErr_Clear();
+                *state = PyEval_SaveThread();
+                return isfinite(*value) && *value != 0 ? kind : 0;
+            }
+            goto whole;
+        }
+    }
+    if (!digits) {
+        *value = negative ? -0.0 : 0.0;
+        return negative && kind & WHOLE ? kind | ZERO_BELOW : kind;
+    }
+    if (FLT_EVAL_METHOD == 0 && digits >> 53 == 0 && power >= -22 && power <= 22) {
+        double exact = (double)digits;
+        exact = power < 0 ? exact / tens[-power] : exact * tens[power];
+        *value = negative ? -exact : exact;
+        return kind;
+    }
+    bits = nearest(digits, power, fives);
+whole:
+    if (!bits || bits == (uint64_t)0x7FF << 52)
+        return 0; /* too small or too large: readers differ in what they make of it */
+    bits |= (uint64_t)negative << 63;
+    memcpy(value, &bits, 8);
+    return kind;
+}
+
+ALWAYS_INLINE int is_same(const char *a, const char *b, size_t n)
+{
+    for (; n >= 8; n -= 8, a += 8, b += 8)
+        if (u64_at((const uint8_t *)a) != u64_at((const uint8_t *)b))
+            return 0;
+    for (; n; n--)
+        if (*a++ != *b++)
+            return 0;
+    return 1;
+}
+
+/* Whether a line ends here; go behind its end. */
+ALWAYS_INLINE int past_line_end(const char **at, const char *end)
+{
+    if (*at < end && **at == '\r')
+        ++*at;
+    if (*at == end)
+        return (*at)[-1] != '\r';
+    return *(*at)++ == '\n';
+}
+
+/* lines_of_numbers(data, before: bytes, ends: int64, fives: uint64, out: float64) -> lines, or -1
+
+   Lines of JSON. Before number i of every line stands what is in `before` up to ends[i]; behind the last one stands a brace. */
+static PyObject *lines_of_numbers(PyObject *self, PyObject *args)
+{
+    PyObject *objects[5];
+    Py_buffer views[5];
+    if (!PyArg_ParseTuple(args, "OOOOO", &objects[0], &objects[1], &objects[2], &objects[3], &objects[4]) ||
+        get_views(objects, views, (const int[]){READ, READ, READ, READ, WRITE}, 5) < 0)
+        return NULL;
+    const char *at = views[0].buf, *end = at + views[0].len, *before = views[1].buf;
+    const int64_t *ends = views[2].buf;
+    const uint64_t *fives = views[3].buf;
+    double *out = views[4].buf;
+    Py_ssize_t columns = COUNT(views[2], int64_t), most = columns ? COUNT(views[4], double) / columns : 0, line = 0;
+    int fits = columns > 0 && COUNT(views[3], uint64_t) == 2 * POWERS && ends[columns - 1] <= views[1].len;
+    for (Py_ssize_t i = 0; fits && i < columns; i++)
+        fits = ends[i] >= (i ? ends[i - 1] : 0);
+    int is_plain = fits;
+    PyThreadState *state = PyEval_SaveThread();
+    while (is_plain && at < end) {
+        is_plain = line < most;
+        for (Py_ssize_t i = 0; is_plain && i < columns; i++) {
+            const char *constant = before + (i ? ends[i - 1] : 0);
+            size_t size = (size_t)(before + ends[i] - constant);
+            is_plain = (size_t)(end - at) >= size && is_same(at, constant, size);
+            at += size;
+            is_plain = is_plain && read_number(&at, end, &out[i * most + line], fives, &state) && at < end &&
+                       *at++ == (i + 1 < columns ? ',' : '}');
+        }
+        is_plain = is_plain && past_line_end(&at, end);
+        line++;
+    }
+    PyEval_RestoreThread(state);
+    release_views(views, 5);
+    return fits ? PyLong_FromSsize_t(is_plain ? line : -1) : refused("the columns do not fit the text before them");
+}
+
+/* rows_of_numbers(data, delimiter, columns, fives: uint64, out: float64, missing: bool) -> rows, or -1
+
+   Rows of cells, which are numbers or empty; `missing`, all False before, says which are empty. */
+static PyObject *rows_of_numbers(PyObject *self, PyObject *args)
+{
+    PyObject *objects[4];
+    Py_buffer views[4];
+    int delimiter;
+    Py_ssize_t columns;
+    if (!PyArg_ParseTuple(args, "OinOOO", &objects[0], &delimiter, &columns, &objects[1], &objects[2], &objects[3]) ||
+        get_views(objects, views, (const int[]){READ, READ, WRITE, WRITE}, 4) < 0)
+        return NULL;
+    const char *at = views[0].buf, *end = at + views[0].len;
+    const uint64_t *fives = views[1].buf;
+    double *out = views[2].buf;
+    uint8_t *missing = views[3].buf;
+    Py_ssize_t most = columns > 1 ? views[3].len / columns : 0, row = 0;
+    int fits = columns > 1 && COUNT(views[1], uint64_t) == 2 * POWERS && COUNT(views[2], double) == views[3].len;
+    int is_plain = fits;
+    PyThreadState *state = PyEval_SaveThread();
+    while (is_plain && at < end) {
+        is_plain = row < most && *at != '\n' && *at != '\r';
+        for (Py_ssize_t i = 0; is_plain && i < columns; i++) {
+            while (at < end && *at == ' ')
+                at++;
+            double *value = &out[i * most + row];
+            if (at < end && *at != delimiter && *at != '\n' && *at != '\r') {
+                int kind = read_number(&at, end, value, fives, &state);
+                is_plain = kind && !(kind & ZERO_BELOW);
+                while (at < end && *at == ' ')
+                    at++;
+            } else {
+                const uint64_t bits = (uint64_t)0xFFF << 51;
+                memcpy(value, &bits, 8);
+                missing[i * most + row] = 1;
+            }
+            if (i + 1 < columns)
+                is_plain = is_plain && at < end && *at++ == delimiter;
+        }
+        is_plain = is_plain && past_line_end(&at, end);
+        row++;
+    }
+    PyEval_RestoreThread(state);
+    release_views(views, 4);
+    return fits ? PyLong_FromSsize_t(is_plain ? row : -1) : refused("the columns do not fit");
+}
+
 /* -- the module --------------------------------------------------------------------------------------------------------- */
 
 static int prepare(PyObject *module)
@@ -1216,6 +1533,8 @@ static PyMethodDef functions[] = {
     {"near", near, METH_VARARGS, NULL},
     {"chain", chain, METH_VARARGS, NULL},
     {"scalars", scalars, METH_VARARGS, NULL},
+    {"lines_of_numbers", lines_of_numbers, METH_VARARGS, NULL},
+    {"rows_of_numbers", rows_of_numbers, METH_VARARGS, NULL},
     {"block_extremes", block_extremes, METH_VARARGS, NULL},
     {"painted", painted, METH_VARARGS, NULL},
     {"stroked", stroked, METH_VARARGS, NULL},

@@ -336,6 +336,26 @@ def common_steps(rows: np.ndarray, places: np.ndarray) -> np.ndarray | None:
     return varints(varying[0].T, 0, places.shape[1])
 
 
+def near(times: np.ndarray, first: int, tolerance: float) -> np.ndarray:
+    """Say which rows of times differ nowhere from one of them by more than `tolerance`; this one is among them.
+
+    Parameters
+    ----------
+    times : ndarray of float64, shape (rows, n)
+        Seconds.
+    first : int
+        Number of the row the others are compared with.
+    """
+    found = np.empty(len(times), bool)
+    if (compiled := accelerator()) is not None:
+        compiled.near(np.ascontiguousarray(times, np.float64), first, tolerance, found)
+    else:
+        with np.errstate(invalid="ignore"):  # of infinite times
+            found[:] = (np.abs(times - times[first]) <= tolerance).all(axis=1)
+    found[first] = True
+    return found
+
+
 # --- rows ---
 
 

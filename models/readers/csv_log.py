@@ -20,6 +20,7 @@ import numpy as np
 from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import Lines, continues, lines, marks
+from ..kernels.text_numbers import Cells, rows_of_numbers
 from ..logged_columns import (
     LoggedColumn,
     as_number,
@@ -354,48 +355,50 @@ def _is_whole_row(block: Lines, layout: _Layout) -> bool:
 
 def _pieces(run: str, data: bytes, layout: _Layout, tally: _Tally) -> Iterator[Event]:
     """Give the curves of some whole lines."""
-    table = _parsed(data, layout, tally)
-    if table is None:
+    data = _whole_rows(data, layout, tally)
+    if not data or data.isspace():
         return
-    step, has_step, _ = _numbers(table.column(layout.step))
-    has_step &= np.isfinite(step)
+    rows: Any = None  # Cells where all of them are numbers or empty, else a table of Arrow
+    if layout.part < 0 and not any(map(is_config, layout.names)):
+        rows = rows_of_numbers(data, layout.delimiter, len(layout.names))
+    if rows is None:
+        rows = _parsed(data, layout, tally)
+    step, present, _ = _numbers(rows, layout.step)
+    has_step = present & np.isfinite(step)
     if not has_step.all():
         tally.without_step += int(len(step) - np.count_nonzero(has_step))
-        table = table.filter(pa.array(has_step))
+        rows = _kept(rows, has_step)
         step = step[has_step]
     if not len(step):
         return
     wall = None
     if layout.wall >= 0:
-        wall = wall_times(_numbers(table.column(layout.wall))[0])
-    parts = _parts(table.column(layout.part)) if layout.part >= 0 else {}
+        wall = wall_times(_numbers(rows, layout.wall)[0])
+    parts = _parts(rows.column(layout.part)) if layout.part >= 0 else {}
     columns: dict[str, LoggedColumn] = {}
     for number, name in enumerate(layout.names):
         if not name or number in (layout.step, layout.wall, layout.part):
             continue
-        cells = table.column(number)
         if is_config(name):
-            _note_config(name, cells, tally)
+            _note_config(name, rows.column(number), tally)
             continue
-        values, present, texts = _numbers(cells)
+        values, present, texts = _numbers(rows, number)
         if not present.any():
             continue
         if texts:
             tally.no_numbers[name] = tally.no_numbers.get(name, 0) + texts
-        rows = None if present.all() else np.flatnonzero(present)
+        where = None if present.all() else np.flatnonzero(present)
         if not parts:
-            columns[name] = LoggedColumn(values if rows is None else values[rows], rows)
+            columns[name] = LoggedColumn(values if where is None else values[where], where)
             continue
         for part, mask in parts.items():
-            rows = np.flatnonzero(present & mask)
-            columns[f"{part}/{name}" if part else name] = LoggedColumn(values[rows], rows)
+            where = np.flatnonzero(present & mask)
+            columns[f"{part}/{name}" if part else name] = LoggedColumn(values[where], where)
     yield from curve_pieces(run, step, columns, wall)
 
 
-def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table | None:
-    """Give the rows as a table with one column per name; rows of another width are left out and counted."""
-    from pyarrow import csv as arrow_csv
-
+def _whole_rows(data: bytes, layout: _Layout, tally: _Tally) -> bytes:
+    """Give some lines as UTF-8, without those that were never written to the end and without repeated headers."""
     if b"\0" in data:
         # A machine that lost power leaves blocks of zeros in the files it was writing.
         kept = [line for line in data.splitlines(keepends=True) if b"\0" not in line]
@@ -405,10 +408,13 @@ def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table | None:
         # The header comes again where a training that went on appended to the log of the first one.
         kept = [line for line in data.splitlines(keepends=True) if line.rstrip(b"\r\n") != layout.header]
         data = b"".join(kept)
-    if not data or data.isspace():
-        return None
-    if not data.isascii():
-        data = _decoded(data).encode("utf-8")
+    return data if data.isascii() else _decoded(data).encode("utf-8")
+
+
+def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table:
+    """Give the rows as a table with one column per name; rows of another width are left out and counted."""
+    from pyarrow import csv as arrow_csv
+
     skipped = 0
 
     def skip(_row: Any) -> str:
@@ -438,7 +444,14 @@ def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table | None:
     return table
 
 
-def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, int]:
+def _kept(rows: Cells | pa.Table, mask: np.ndarray) -> Cells | pa.Table:
+    """Give some of the rows."""
+    if isinstance(rows, Cells):
+        return Cells(rows.values[:, mask], rows.present[:, mask])
+    return rows.filter(pa.array(mask))
+
+
+def _numbers(rows: Cells | pa.Table, place: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Give the numbers of a column.
 
     Returns
@@ -449,6 +462,9 @@ def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, int]:
     texts : int
         Number of cells that hold something else.
     """
+    if isinstance(rows, Cells):
+        return rows.values[place], rows.present[place], 0
+    column: pa.ChunkedArray = rows.column(place)
     kind = column.type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         present = column.is_valid().to_numpy(zero_copy_only=False).astype(bool)

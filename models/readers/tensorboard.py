@@ -28,12 +28,12 @@ from dataclasses import dataclass, field
 from io import RawIOBase
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
-import pandas as pd
 
+from ..deferred import deferred
 from ..errors import ReadError
 from ..kernels.checksums import are_sound
 from ..kernels.event_rows import (
@@ -48,6 +48,7 @@ from ..kernels.event_rows import (
     common_steps,
     items,
     media,
+    near,
     numbers,
     rows_alike,
     scalars,
@@ -60,6 +61,11 @@ from ..kernels.event_rows import (
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
 
 CHUNK = 1 << 23
 """Bytes read at once."""
@@ -85,9 +91,6 @@ SAME_TIME = 1e-3
 _MANY = 1000
 """Number of tags from which on they are told apart by hashes rather than one by one."""
 
-_MIXERS = np.random.default_rng(0).integers(1, 1 << 63, WIDEST // 8 + 1, np.uint64) | np.uint64(1)
-"""Odd factors that make a hash of the words of a tag."""
-
 _HEAD = 64
 _MASK_DELTA = 0xA282EAD8
 _NAME = re.compile(r"tfevents\.\d")
@@ -110,6 +113,12 @@ _SINGLE = frozenset({"<f4", "<f2", "bf16"})
 """Kinds that a 32-bit float holds exactly; curves of these are kept as float32."""
 
 _STATUS: dict[int, Status] = {1: "finished", 2: "failed", 3: "running"}
+
+
+@functools.cache
+def _mixers() -> np.ndarray:
+    """Give odd factors that make a hash of the words of a tag; numpy's random numbers take long to import."""
+    return np.random.default_rng(0).integers(1, 1 << 63, WIDEST // 8 + 1, np.uint64) | np.uint64(1)
 
 
 class TensorBoardReader(Reader):
@@ -688,28 +697,32 @@ class _Regular:
 def _joined(run: str, stretches: list[_Rows]) -> Iterator[CurvePiece]:
     """Give the curves of rows with the same tags; tags with the same times come in one piece."""
     tags = stretches[0][0].tags
-    step = np.concatenate([step for _, _, step in stretches])
-    wall = np.concatenate([items(rows, "<f8", pattern.walls) for pattern, rows, _ in stretches], axis=1)
+    step = _one_behind_the_other([step for _, _, step in stretches])
+    wall = _one_behind_the_other([items(rows, "<f8", pattern.walls) for pattern, rows, _ in stretches])
     values = _values(stretches, len(step))
-    left = np.arange(len(wall))
-    while len(left):
-        near = (np.abs(wall[left] - wall[left[0]]) <= SAME_TIME).all(axis=1)
-        near[0] = True
-        together = set(left[near].tolist())
+    left = np.ones(len(wall), bool)
+    while left.any():
+        first = int(left.argmax())
+        together = left & near(wall, first, SAME_TIME)
         members = {
             tag.decode(errors="replace"): value
             for (record, tag, _), value in zip(tags, values, strict=True)
-            if record in together
+            if together[record]
         }
-        yield CurvePiece(run, step, members, wall[left[0]].copy())
-        left = left[~near]
+        yield CurvePiece(run, step, members, wall[first].copy())
+        left &= ~together
+
+
+def _one_behind_the_other(parts: list[np.ndarray]) -> np.ndarray:
+    """Join arrays along their last axis; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 def _values(stretches: list[_Rows], total: int) -> Sequence[np.ndarray]:
     """Give the values of every tag."""
     floats = [(rows, pattern.floats) for pattern, rows, _ in stretches if pattern.floats is not None]
     if len(floats) == len(stretches):
-        return list(np.concatenate([items(rows, "<f4", places) for rows, places in floats], axis=1))
+        return list(_one_behind_the_other([items(rows, "<f4", places) for rows, places in floats]))
     values = [np.empty(total, np.float32 if is_single else np.float64) for _, _, is_single in stretches[0][0].tags]
     end = 0
     for pattern, rows, _ in stretches:
@@ -1065,7 +1078,7 @@ class _Stretch:
             known = self._tags
             codes = [known.setdefault(text[at : at + width], len(known)) for at in range(0, len(text), width)]
             return np.array(codes, np.int64)
-        mixed = (parts * _MIXERS[: len(touched)]).sum(axis=1, dtype=np.uint64)
+        mixed = (parts * _mixers()[: len(touched)]).sum(axis=1, dtype=np.uint64)
         numbers, distinct = pd.factorize(mixed ^ (mixed >> np.uint64(29)))
         example = np.empty(len(distinct), np.int64)
         example[numbers[::-1]] = np.arange(len(rows) - 1, -1, -1)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from runglass.models import uniform_lines
 from runglass.models.uniform_lines import uniform_columns
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(2**70), 2**70)
 
 

@@ -21,6 +21,8 @@ from runglass.models.tables import Curve, Event, Forgotten, Problem
 
 READER = CsvLogReader()
 
+pytestmark = pytest.mark.usefixtures("twin")
+
 
 def read(path: Path, cursor: Cursor | None = None) -> tuple[list[Event], Cursor]:
     *events, cursor = READER.read(Source((path,), path.name, "run", READER.name), cursor, quiet)
