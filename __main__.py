@@ -21,19 +21,19 @@ from . import __version__
 from .models.address import is_address
 from .models.errors import AnalysisError, Cancelled, ExportError, ExpressionError, RunglassError, SchemaError
 from .models.kernels import twin_in_use
+from .resources.palettes import BUILT_IN
 
 if TYPE_CHECKING:
     from .analysis.asking import Answer, Opened
-    from .models.progress import CancellableProgress
     from .models.early_reading import EarlyReading
-    from .models.engine import Engine
+    from .models.progress import CancellableProgress
     from .models.question import Analysis
     from .models.store import RunStore
 
 ANSWERED, WRONG_COMMAND, NO_ANSWER, SOME_UNREAD = 0, 2, 3, 4
 NO_WINDOW, INTERRUPTED = 1, 130
 
-COMMON_OPTIONS = ("map", "let", "where", "json", "figure", "table", "style", "engine", "help")
+COMMON_OPTIONS = ("map", "let", "where", "json", "figure", "table", "style", "palette", "engine", "help")
 """Options of every question; no question may call an option of its own so (``--seed`` sets the question's seed)."""
 
 _EXIT = """\
@@ -365,6 +365,7 @@ def _ask_parser(analysis: Analysis) -> _Parser:
     out.add_argument(
         "--style", default="wide", metavar="VENUE", help="width and type of figures: neurips, icml-double ... (wide)"
     )
+    _add_palette(out)
     if not any(one.name == "seed" for one in analysis.question.options()):
         out.add_argument(
             "--seed", dest="ignored_seed", type=int, metavar="N", help="this question draws nothing at random"
@@ -386,7 +387,7 @@ def _check_outputs(asked: argparse.Namespace) -> None:
     from .analysis.report.styles import style_named
     from .analysis.report.tables import FORMATS
 
-    style_named(asked.style)
+    style_named(asked.style, asked.palette)
     for path in asked.figure:
         format_of(path)
     for path in asked.table:
@@ -404,11 +405,12 @@ def _check_outputs(asked: argparse.Namespace) -> None:
 def _write_answer(answer: Answer, asked: argparse.Namespace) -> None:
     from .analysis.report.atomic import write_whole
     from .analysis.report.export import export_figure
+    from .analysis.report.styles import style_named
     from .analysis.report.tables import answer_table, export_table
     from .models.result import with_interval
 
     for path in asked.figure:
-        export_figure(answer.figure(), path, asked.style)
+        export_figure(answer.figure(), path, style_named(asked.style, asked.palette))
     for path in asked.table:
         export_table(answer_table(answer.result), path)
     if asked.json == "-":
@@ -452,6 +454,7 @@ def _report(argv: list[str]) -> int:
     parser.add_argument("--title", default="", help="title of the report")
     _add_columns(parser)
     parser.add_argument("--style", default="wide", metavar="VENUE", help="width and type of figures (wide)")
+    _add_palette(parser)
     parser.add_argument(
         "--engine", choices=("local", "processes"), default="local", help="where heavy work runs (local)"
     )
@@ -468,9 +471,10 @@ def _report(argv: list[str]) -> int:
     from .models.result import counted
     from .models.selection import both
 
-    style_named(asked.style)
+    style_named(asked.style, asked.palette)
     maps, where = _columns(asked)
     session = chosen_session(asked.session, asked.template, asked.paths)
+    style = style_named(asked.style, asked.palette or session.palette)
     data = _opened(session.roots, (*session.maps, *maps), both(session.filter, where), session.text_patterns)
     is_our_choice = asked.session is None and asked.template is None and not asked.ask
     session = completed(session, data.store, asked.ask, asked.title, choose=is_our_choice)
@@ -483,7 +487,7 @@ def _report(argv: list[str]) -> int:
         said = " ".join(dict.fromkeys([section.refusal for section in document.sections if section.refusal][:3]))
         raise AnalysisError("There is nothing to report.", remedy=said or "Open learning curves or tables.")
     with _progress("Drawing") as progress:
-        files = write_report(document, asked.output, style=asked.style, progress=progress)
+        files = write_report(document, asked.output, style=style, progress=progress)
     _write(f"{files[0]}: {counted(len(document.sections), 'section')}")
     return _say_problems(data.store)
 
@@ -566,6 +570,14 @@ def _require_paths(parser: argparse.ArgumentParser, paths: list[str]) -> None:
     there = [is_address(path) or os.path.lexists(path) or glob.has_magic(path) for path in paths]
     if paths and not any(there):
         parser.error(f"there is no file or folder {paths[0]}" + (" (nor any of the others)" if len(paths) > 1 else ""))
+
+
+def _add_palette(parser: argparse._ActionsContainer) -> None:
+    """Add what says which colours runs and groups have."""
+    names = ", ".join(BUILT_IN)
+    parser.add_argument(
+        "--palette", default="", metavar="NAME", help=f"colours of figures: {names}, or one that was installed"
+    )
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from ..models.inspection import all_problems, found
 from ..models.store import RunStore
 from . import asking, registry
 from .report.export import export_figure, figure_bytes
+from .report.styles import style_named
 from .report.tables import estimates_table, export_table
 
 
@@ -184,7 +185,7 @@ class Answer:
         """Give all of it, with provenance, as ``runglass ask --json`` does."""
         return self._answer.to_json()
 
-    def save(self, path: str | Path, *, style: str = "wide", table: str = "") -> None:
+    def save(self, path: str | Path, *, style: str = "wide", palette: str = "", table: str = "") -> None:
         """Write the figure, or a table, to a file; its ending says the format.
 
         Parameters
@@ -193,6 +194,8 @@ class Answer:
             ``.pdf``, ``.svg``, ``.png`` or ``.eps`` for the figure; ``.csv``, ``.md``, ``.tex`` or ``.parquet`` for a table.
         style : str
             Venue whose width and type the figure has (``neurips``, ``icml-double`` ...).
+        palette : str
+            Colours of runs and groups (``okabe-ito``, ``print`` ...); empty takes those of the window at its first start.
         table : str
             Name of the table; empty takes the first, or the estimates where there is none.
 
@@ -207,7 +210,7 @@ class Answer:
             first = next(iter(tables.values()), estimates_table(self._answer.result))
             export_table(tables[table] if table else first, path)
         else:
-            export_figure(self._answer.figure(), path, style)
+            export_figure(self._answer.figure(), path, style_named(style, palette))
 
     def _repr_svg_(self) -> str:
         return figure_bytes(self._answer.figure(), "svg").decode("utf-8")

@@ -7,14 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction, QIcon, QKeySequence
 from PySide6.QtWidgets import QMenu
 
 from ..analysis import registry
 from ..analysis.templates import templates
 from ..models.selection import EVERYTHING
+from ..resources import DEFAULT_PALETTE, palettes
 from .render.figure_view import FigureView
 from .theme import appearance, icon
+from .widgets.swatch import stripes_pixmap
 
 if TYPE_CHECKING:
     from .main_window import MainWindow
@@ -145,6 +147,8 @@ class Menus(QObject):
         themes = menu.addMenu("Theme")
         for theme in ("system", "light", "dark"):
             themes.addAction(act(theme.capitalize(), partial(window.workspace.change, theme=theme)))
+        colours = menu.addMenu("Palette")
+        colours.aboutToShow.connect(partial(self._fill_palettes, colours))
         menu.addAction(act("Next pane", partial(window.cycle_focus, 1), "Ctrl+Tab"))
         menu.addAction(act("Previous pane", partial(window.cycle_focus, -1), "Ctrl+Shift+Tab"))
         menu.addAction(act("Close pane", window.close_current, "Ctrl+W"))
@@ -160,6 +164,17 @@ class Menus(QObject):
             act.setEnabled(bool(one.answerable(self._window.workspace.now.kept)))
         menu.addSeparator()
         menu.addAction("Of a session file…", self._window.files.choose_layout)
+
+    def _fill_palettes(self, menu: QMenu) -> None:
+        menu.clear()
+        on = self._window.workspace.session.palette or DEFAULT_PALETTE
+        ratio = self._window.devicePixelRatioF()
+        for one in palettes.palettes():
+            act = menu.addAction(one.title, partial(self._window.colour_by, one.name))
+            act.setIcon(QIcon(stripes_pixmap(one.colours[appearance().theme.name], ratio)))
+            act.setToolTip(f"{one.about} {one.source}".strip())
+            act.setCheckable(True)
+            act.setChecked(one.name == on)
 
     def _build_help(self, menu: QMenu) -> None:
         window, act = self._window, self._action

@@ -12,6 +12,7 @@ from ..analysis.templates import Template, templates
 from ..models.result import counted
 from ..models.session import Pane, Session
 from ..models.store import RunStore
+from ..resources import DEFAULT_PALETTE, palettes
 from .panes.palette import Entry
 
 QUESTIONS, DASHBOARDS, TAGS, RUNS, PANES, ACTIONS = "Questions", "Dashboards", "Tags", "Runs", "Panes", "Actions"
@@ -65,6 +66,15 @@ def pane_entries(session: Session, titles: Callable[[Pane], str], show: Act) -> 
     return [
         Entry(PANES, titles(pane), "Bring this pane to the front", "", partial(show, pane.key))
         for pane in session.panes
+    ]
+
+
+def colour_entries(on: str, choose: Act) -> list[Entry]:
+    """Give the palettes of runs and groups, but the one that is on."""
+    return [
+        Entry(ACTIONS, f"Palette: {one.title}", one.about, one.name, partial(choose, one.name))
+        for one in palettes.palettes()
+        if one.name != (on or DEFAULT_PALETTE)
     ]
 
 

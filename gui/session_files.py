@@ -16,7 +16,7 @@ from ..analysis import registry
 from ..models import session as sessions
 from ..models.address import is_address
 from ..models.early_reading import EarlyReading
-from ..models.errors import NewerSession, RunglassError
+from ..models.errors import RunglassError
 from ..models.selection import EVERYTHING
 from ..models.session import Grouping, Session
 from ..resources import demo_folder
@@ -163,6 +163,7 @@ class SessionFiles(QObject):
         self._path = path
         if session.theme == "system":
             session = dataclasses.replace(session, theme=self._workspace.session.theme)
+        session = dataclasses.replace(session, palette=session.palette or self._workspace.session.palette)
         self._workspace.replace(self._with_askable_panes(session))
         self._area.arrange(session.layout)
         self._feed.open(session.roots)
@@ -178,6 +179,7 @@ class SessionFiles(QObject):
             name: getattr(layout, name)
             for name in ("panes", "focus", "curves", "grouping", "run_columns", "maps", "theme")
         }
+        kept["palette"] = layout.palette or self._workspace.session.palette
         self._workspace.replace(dataclasses.replace(self._workspace.session, **kept))
         self._area.arrange(layout.layout)
 

@@ -1,4 +1,4 @@
-"""What the app remembers between two starts, for this user on this machine: recent folders, theme, geometry.
+"""What the app remembers between two starts, for this user on this machine: recent folders, theme, palette, geometry.
 
 What belongs to a piece of work is in its session file, not here.
 """
@@ -68,6 +68,15 @@ class Settings:
     @theme.setter
     def theme(self, name: str) -> None:
         self._values.setValue("theme", name)
+
+    @property
+    def palette(self) -> str:
+        """Name of the colours of runs and groups; empty where none was chosen."""
+        return str(self._values.value("palette", ""))
+
+    @palette.setter
+    def palette(self, name: str) -> None:
+        self._values.setValue("palette", name)
 
     @property
     def has_seen_tour(self) -> bool:

@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QPalette
 from PySide6.QtWidgets import QApplication
 
-from ..resources import Theme, path
+from ..resources import DEFAULT_PALETTE, Theme, path
 from ..resources import theme as load_theme
 from .signs import SignEngine
 
@@ -41,7 +41,7 @@ class Appearance(QObject):
         super().__init__(app)
         self._app = app
         self._mode: Mode = "system"
-        self._palette = "tol"
+        self._palette = DEFAULT_PALETTE
         self._applied = False
         self._theme = load_theme(self._resolved())
         app.styleHints().colorSchemeChanged.connect(self._on_system_changed)
@@ -56,18 +56,29 @@ class Appearance(QObject):
         """What was asked for: follow the system, or one theme."""
         return self._mode
 
-    def apply(self, mode: Mode = "system", palette: str = "tol") -> None:
+    def apply(self, mode: Mode = "system", palette: str = "") -> None:
         """Put a theme on the whole application.
 
         Parameters
         ----------
         mode : {'system', 'light', 'dark'}
             'system' follows the desktop, also when it changes later.
-        palette : {'tol', 'okabe-ito'}
-            Colours of runs and groups.
+        palette : str
+            Name of the colours of runs and groups; empty takes the first of ours.
+
+        Raises
+        ------
+        KeyError, ValueError
+            When there is no such palette, or it cannot be read; all stays as it was.
         """
-        self._mode, self._palette = mode, palette
-        new = load_theme(self._resolved(), palette)
+        before = self._mode
+        self._mode = mode
+        try:
+            new = load_theme(self._resolved(), palette or DEFAULT_PALETTE)
+        except (KeyError, ValueError):
+            self._mode = before
+            raise
+        self._palette = palette
         if self._applied and new is self._theme:
             return
         # Under a style sheet the style has no name, and setting it again would polish every widget once more.

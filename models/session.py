@@ -225,6 +225,8 @@ class Session:
     panes: tuple[Pane, ...] = (Pane("curves", "curves"),)
     focus: str = "curves"
     theme: Literal["system", "light", "dark"] = "system"
+    palette: str = ""
+    """Name of the colours of runs and groups; empty: those that are on where the session is opened."""
     follow: bool = True
     health: bool = True
     """Whether spikes, divergence, restarts and plateaus of every run are looked for and marked."""

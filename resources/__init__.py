@@ -1,8 +1,8 @@
-"""Files shipped with the app (icons, themes, venue styles, the demo project) and their paths.
+"""Files shipped with the app (icons, themes, palettes, venue styles, the demo project) and their paths.
 
 A `Theme` turns the *names* of hues that figures carry into colours, dashes and symbols. The window and the paper renderer
-take theirs from here, so that a run looks the same in both. All palettes have the same length and give a place in them to
-the same family of hues: a run that is blue and dash-dotted on light is so on dark, on paper and in the other palette.
+take theirs from here, so that a run looks the same in both: a palette has as many colours on dark as on light, and ours give
+a place in them to the same family of hues.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .colours import contrast, mixed
+from .palettes import BUILT_IN, palette
+
+_HERE = Path(__file__).parent
+"""Packages are always installed as folders, as `importlib.resources` would find out in the time Qt takes to open a window."""
+
 THEMES = ("light", "dark")
-PALETTES = ("tol", "okabe-ito")
-"""'tol' is Paul Tol's bright scheme on light and his light scheme on dark, without their greys, which read as dimmed;
-'okabe-ito' is without its yellow and black, and brightened on dark."""
+DEFAULT_PALETTE = BUILT_IN[0]
 
 
 def path(*parts: str) -> Path:
@@ -29,7 +32,7 @@ def path(*parts: str) -> Path:
     *parts : str
         Names below the folder of resources (``"icons", "runglass.svg"``).
     """
-    return Path(str(files(__package__).joinpath(*parts)))
+    return _HERE.joinpath(*parts)
 
 
 def demo_folder() -> Path:
@@ -48,8 +51,10 @@ class Theme:
     tokens : Mapping of str to str
         Colours (``#rrggbb``) of the chrome: background, panel, ink, muted, line, grid, selection, accent, on_accent (text
         on the accent), good, bad, warn.
+    palette_name : str
+        Which colours runs and groups have.
     palette : tuple of str
-        Colours of runs and groups.
+        The colours.
     dashes : Mapping of str to tuple of float
         Lengths of strokes and gaps in widths of the line; none for a solid one.
     dash_cycle, symbol_cycle : tuple of str
@@ -60,6 +65,7 @@ class Theme:
 
     name: str
     tokens: Mapping[str, str]
+    palette_name: str
     palette: tuple[str, ...]
     dashes: Mapping[str, tuple[float, ...]]
     dash_cycle: tuple[str, ...]
@@ -94,8 +100,7 @@ class Theme:
         stops = self.ramps[name]
         at = min(max(fraction, 0.0), 1.0) * (len(stops) - 1)
         below = min(int(at), len(stops) - 2)
-        pairs = zip(_rgb(stops[below]), _rgb(stops[below + 1]), strict=True)
-        return "#" + "".join(f"{round(a + (b - a) * (at - below)):02x}" for a, b in pairs)
+        return mixed(stops[below], stops[below + 1], at - below)
 
     def ink_on(self, colour: str) -> str:
         """Give the colour of text that reads best on `colour`: near black or white, whichever contrasts more."""
@@ -108,32 +113,36 @@ class Theme:
 
 
 @cache
-def theme(name: str = "light", palette: str = "tol") -> Theme:
+def theme(name: str = "light", colours: str = DEFAULT_PALETTE) -> Theme:
     """Give a theme.
 
     Parameters
     ----------
     name : {'light', 'dark'}
         Which one; paper is always light.
-    palette : {'tol', 'okabe-ito'}
-        Colours of runs and groups.
+    colours : str
+        Name of the palette: colours of runs and groups.
 
     Raises
     ------
     KeyError
         When there is no such theme or palette.
+    ValueError
+        When the palette is a third party's and cannot be read.
     """
     if name not in THEMES:
         raise KeyError(name)
+    chosen = palette(colours)
     own, marks = _json("themes", f"{name}.json"), _json("themes", "marks.json")
     return Theme(
         name=name,
         tokens=own["tokens"],
-        palette=tuple(own["palettes"][palette]),
+        palette_name=colours,
+        palette=chosen.colours[name],
         dashes={dash: tuple(map(float, lengths)) for dash, lengths in marks["dashes"].items()},
         dash_cycle=tuple(marks["dash_cycle"]),
         symbol_cycle=tuple(marks["symbol_cycle"]),
-        ramps={ramp: tuple(stops) for ramp, stops in own["ramps"].items()},
+        ramps={ramp: tuple(stops) for ramp, stops in own["ramps"].items()} | dict(chosen.ramps.get(name, {})),
     )
 
 
@@ -152,26 +161,9 @@ def venues() -> Mapping[str, Any]:
 
 
 def _json(*parts: str) -> Any:
-    return json.loads(files(__package__).joinpath(*parts).read_text(encoding="utf-8"))
+    return json.loads(path(*parts).read_text(encoding="utf-8"))
 
 
 def _place(hue: str) -> int | None:
     """Give the number of a palette hue (``c12`` is 12), None for a token."""
     return int(hue[1:]) if hue[:1] == "c" and hue[1:].isdecimal() else None
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def _luminance(colour: str) -> float:
-    linear = [
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in _rgb(colour))
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    """Give the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    bright, dim = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (bright + 0.05) / (dim + 0.05)

@@ -240,6 +240,35 @@ def test_that_ask_writes_figures_tables_and_json_and_says_the_answer(
     assert "negative_flips" in said
 
 
+def test_that_a_figure_has_the_colours_of_the_palette_that_was_named(run: Run, runs: Path, tmp_path: Path) -> None:
+    for palette, first in (("", "#4477aa"), ("okabe-ito", "#0072b2"), ("print", "#004488")):
+        figure = tmp_path / f"figure{palette}.svg"
+        options = ("--palette", palette) if palette else ()
+        assert run("ask", "curve.smooth", runs, "--tag", "val_loss", "--figure", figure, *options)[0] == 0
+        assert first in figure.read_text()
+
+
+def test_that_an_unknown_palette_is_refused_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    for command in (("ask", "curve.smooth", tmp_path), ("report", tmp_path, "-o", tmp_path / "report")):
+        status, _, said = run(*command, "--palette", "rainbow")
+        assert status == 2
+        assert "no palette called 'rainbow'" in said
+        assert "okabe-ito" in said
+
+
+def test_that_a_report_has_the_colours_of_its_session_unless_others_are_named(
+    run: Run, runs: Path, tmp_path: Path
+) -> None:
+    pane = {"key": "a", "kind": "analysis", "analysis": "curve.smooth", "question": {"tag": "val_loss"}}
+    session = {"runglass_session": 1, "roots": [str(runs)], "panes": [pane], "palette": "okabe-ito"}
+    file = tmp_path / "a.runglass.json"
+    file.write_text(json.dumps(session))
+    for options, first in (((), "#0072b2"), (("--palette", "print"), "#004488")):
+        assert run("report", "--session", file, "-o", tmp_path / "report", *options)[0] == 0
+        (script,) = (tmp_path / "report" / "figures").glob("*.py")
+        assert first in script.read_text()
+
+
 def test_that_options_of_the_question_may_stand_among_the_paths(run: Run, runs: Path) -> None:
     one, two = runs / "seed_0", runs / "seed_1"
     status, out, _ = run("ask", "curve.seed-band", one, "--tag", "val_loss", two, "--log-y", "--json", "-")

@@ -30,7 +30,7 @@ from ...resources import path as resource
 from .bundle import caption, export_bundle
 from .export import figure_bytes
 from .markdown import markdown_to_html, markdown_to_latex
-from .styles import DEFAULT, style_named
+from .styles import DEFAULT, Style, style_named
 from .tables import latex_escaped, table_bytes, written_table
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Document:
 
 
 def write_report(
-    document: Document, folder: Path, *, style: str = DEFAULT, progress: Progress = quiet
+    document: Document, folder: Path, *, style: Style | str = DEFAULT, progress: Progress = quiet
 ) -> tuple[Path, ...]:
     """Write a report; the folder is there whole or not at all.
 
@@ -101,8 +101,8 @@ def write_report(
     ----------
     folder : Path
         Where to. It must be new or empty, or hold an older report, which is replaced.
-    style : str
-        Width and type of the figures.
+    style : Style or str
+        Width, type and colours of the figures; its key where it is a text.
     progress : callable
         Told of each section.
 
@@ -118,6 +118,7 @@ def write_report(
     Cancelled
         When `progress` says so.
     """
+    style = style_named(style) if isinstance(style, str) else style
     folder = Path(os.path.abspath(folder))
     if folder.exists() and not _may_be_replaced(folder):
         raise ExportError(f"{folder} holds other files.", remedy="Write the report to a new or an empty folder.")
@@ -147,7 +148,7 @@ def _may_be_replaced(folder: Path) -> bool:
     return not names or (names <= ours and _PROVENANCE in names)
 
 
-def _write_into(folder: Path, document: Document, style: str, progress: Progress) -> None:
+def _write_into(folder: Path, document: Document, style: Style, progress: Progress) -> None:
     pages, papers, asked = [], [], []
     for number, section in enumerate(document.sections, 1):
         progress(number - 1, len(document.sections), section.heading)
@@ -182,7 +183,7 @@ def _write_into(folder: Path, document: Document, style: str, progress: Progress
             text=markdown_to_html(document.text),
             sections=pages,
             provenance=document.provenance,
-            figure_width=f"{style_named(style).width * 1.45:.1f}in",
+            figure_width=f"{style.width * 1.45:.1f}in",
             most_sources=_MOST_SOURCES,
             most_problems=_MOST_PROBLEMS,
         )
@@ -249,7 +250,7 @@ def _page(section: Section, name: str, image: bytes, tables: dict[str, pd.DataFr
 
 
 def _paper(
-    section: Section, name: str, has_figure: bool, tables: dict[str, pd.DataFrame], style: str
+    section: Section, name: str, has_figure: bool, tables: dict[str, pd.DataFrame], style: Style
 ) -> dict[str, Any]:
     shown = [
         {
@@ -268,7 +269,7 @@ def _paper(
         "refusal": latex_escaped(section.refusal),
         "finding": latex_escaped(section.result.summary()) if section.result is not None else "",
         "figure": f"figures/{name}.pdf" if has_figure else "",
-        "width": f"{style_named(style).width:g}",
+        "width": f"{style.width:g}",
         "tables": shown,
         "notes": [latex_escaped(note) for note in section.result.notes] if section.result is not None else [],
     } | ({"caption": latex_escaped(caption(section.figure))} if has_figure and section.figure is not None else {})

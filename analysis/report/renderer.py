@@ -35,7 +35,7 @@ def drawn(
     spec : FigureSpec
         What to draw.
     style : Style
-        Its width is exact.
+        Its width is exact; the colours of runs are those of its palette.
     title : bool, optional
         Whether title and subtitle are drawn; None leaves it to the style.
     height : float, optional
@@ -54,7 +54,7 @@ def drawn(
     figure = Figure(figsize=(style.width, panels_high), dpi=100, facecolor="white", layout=engine)
     FigureCanvasAgg(figure)
     spec = _without_mathematics(spec)
-    page = Page(style, theme("light"), opaque, figure)
+    page = Page(style, theme("light", style.palette), opaque, figure)
     place_panels(page, spec)
     for panel in spec.panels:
         set_limits(page, panel, spec)

@@ -23,7 +23,7 @@ from ...models.figure import (
     Rule,
     Text,
 )
-from ...resources import theme
+from ...resources import Theme
 from .limits import panel_limits
 from .marks import opacity_of
 from .page import SHRINK, SYMBOLS, Page, columns_of, settings
@@ -192,7 +192,9 @@ def redrawing_script(spec: FigureSpec, style: Style, name: str, *, height: float
     with settings(style):
         page = drawn(spec, style, title=False, height=height)
     looks = {
-        (panel.key, mark.key): _look(mark) for panel, mark in spec.marks() if (panel.key, mark.key) not in page.dropped
+        (panel.key, mark.key): _look(mark, page.theme)
+        for panel, mark in spec.marks()
+        if (panel.key, mark.key) not in page.dropped
     }
     panels = []
     for panel in spec.panels:
@@ -213,7 +215,7 @@ def redrawing_script(spec: FigureSpec, style: Style, name: str, *, height: float
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": False,
-        "grid.color": theme("light").colour("line"),
+        "grid.color": page.theme.colour("line"),
         "grid.linewidth": 0.5,
         "axes.axisbelow": True,
         "axes.titlesize": style.text,
@@ -260,8 +262,7 @@ def _axis(axis: Axis, limits: tuple[float, float], *, inverted: bool) -> dict[st
     }
 
 
-def _look(mark: Mark) -> dict[str, Any]:
-    light = theme("light")
+def _look(mark: Mark, light: Theme) -> dict[str, Any]:
 
     def dash(hue: str, own: str) -> Any:
         pattern = light.pattern(light.dash(hue, own))

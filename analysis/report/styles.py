@@ -1,23 +1,23 @@
-"""How wide a figure is and what its type looks like, by venue.
+"""How wide a figure is and what its type looks like, by venue; and its colours.
 
 The data is in ``resources/styles/venues.json``: widths of a column and of the page in inches, and type that matches the
-venue's text.
+venue's text. Palettes are those of the window.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ...models.errors import ExportError
-from ...resources import venues
+from ...resources import DEFAULT_PALETTE, palettes, venues
 
 GOLDEN = (1 + 5**0.5) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The measures and the type of a figure on paper.
+    """The measures, the type and the colours of a figure on paper.
 
     Attributes
     ----------
@@ -35,6 +35,8 @@ class Style:
         Sizes of labels, and of ticks and legends, in points.
     title : bool
         Whether title and subtitle are drawn; a paper has its caption.
+    palette : str
+        Name of the palette of runs and groups.
     """
 
     key: str
@@ -45,6 +47,7 @@ class Style:
     text: float
     small: float
     title: bool = False
+    palette: str = DEFAULT_PALETTE
 
 
 DEFAULT = "wide"
@@ -78,15 +81,29 @@ def styles() -> dict[str, Style]:
     return found
 
 
-def style_named(key: str) -> Style:
-    """Give the style with a key, in any case.
+def style_named(key: str, palette: str = "") -> Style:
+    """Give the style with a key, in any case, with the colours of a palette.
+
+    Parameters
+    ----------
+    palette : str
+        Its name; empty takes the one that is on where nothing was chosen.
 
     Raises
     ------
     ExportError
-        When there is none; the remedy lists them.
+        When there is no such style or palette, or the palette cannot be read; the remedy lists those there are.
     """
     found = styles().get(key.lower())
     if found is None:
         raise ExportError(f"There is no style called {key!r}.", remedy=f"Styles: {', '.join(styles())}.")
-    return found
+    if not palette:
+        return found
+    remedy = f"Palettes: {', '.join(one.name for one in palettes.palettes())}."
+    try:
+        palettes.palette(palette)
+    except KeyError:
+        raise ExportError(f"There is no palette called {palette!r}.", remedy=remedy) from None
+    except ValueError as error:
+        raise ExportError(str(error), remedy=remedy) from error
+    return replace(found, palette=palette)

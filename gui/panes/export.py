@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, QSizeF, Qt, QTimer, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QPixmap, QResizeEvent
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QIcon, QImage, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -26,11 +26,16 @@ from PySide6.QtWidgets import (
 
 from ...models.progress import CancellableProgress
 from ...models.selection import is_in
+from ...resources import palettes
 from ..tasks import TaskRunner
+from ..theme import appearance
+from ..widgets.swatch import stripes_pixmap
 from .base import Answer, muted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ...analysis.report.styles import Style
 
 _FORMATS = ("pdf", "svg", "png", "eps")
 _PREVIEW_DPI = 144
@@ -68,6 +73,7 @@ class ExportDialog(QDialog):
         self._is_leaving = False
 
         self._style = QComboBox(self)
+        self._palette = QComboBox(self)
         self._height = QSpinBox(self)
         self._height.setRange(0, 400)
         self._height.setSuffix(" %")
@@ -104,6 +110,7 @@ class ExportDialog(QDialog):
         form.setVerticalSpacing(6)
         rows: tuple[tuple[str, QWidget], ...] = (
             ("venue", self._style),
+            ("palette", self._palette),
             ("height of a panel", self._height),
             ("", self._title),
             ("formats", self._row(*self._formats.values())),
@@ -163,6 +170,7 @@ class ExportDialog(QDialog):
         self._timer.timeout.connect(self._draw)
         self._fill_styles()
         self._style.currentIndexChanged.connect(self._on_style_changed)
+        self._palette.currentIndexChanged.connect(self._timer.start)
         self._height.valueChanged.connect(self._timer.start)
         self._title.toggled.connect(self._timer.start)
         self._on_style_changed()
@@ -191,6 +199,11 @@ class ExportDialog(QDialog):
         for key, style in styles().items():
             self._style.addItem(f"{style.name}  ({style.width:g} in)", key)
         self._style.setCurrentIndex(self._style.findData(DEFAULT))
+        for one in palettes.palettes():
+            self._palette.addItem(
+                QIcon(stripes_pixmap(one.colours["light"], self.devicePixelRatioF())), one.title, one.name
+            )
+        self._palette.setCurrentIndex(self._palette.findData(appearance().theme.palette_name))
 
     def _on_style_changed(self) -> None:
         from ...analysis.report.styles import style_named
@@ -198,19 +211,23 @@ class ExportDialog(QDialog):
         self._title.setChecked(style_named(self._style.currentData()).title)
         self._timer.start()
 
+    def _chosen_style(self) -> Style:
+        from ...analysis.report.styles import style_named
+
+        return style_named(self._style.currentData(), self._palette.currentData())
+
     def _panel_height(self) -> float | None:
         """Give the height of all panels in inches, or None for the golden ratio."""
         from ...analysis.report.page import panels_height
-        from ...analysis.report.styles import style_named
 
         if not self._height.value():
             return None
-        return panels_height(self._answer.figure, style_named(self._style.currentData())) * self._height.value() / 100
+        return panels_height(self._answer.figure, self._chosen_style()) * self._height.value() / 100
 
     def _draw(self) -> None:
         figure, style, title, height = (
             self._answer.figure,
-            self._style.currentData(),
+            self._chosen_style(),
             self._title.isChecked(),
             self._panel_height(),
         )
@@ -283,7 +300,7 @@ class ExportDialog(QDialog):
         self._tasks.start(_EXPORT, "Exporting", work, self._on_exported, self._on_export_failure)
 
     def _export_work(self, name: str, formats: tuple[str, ...]) -> Callable[[CancellableProgress], tuple[Path, ...]]:
-        answer, folder, style = self._answer, Path(self._folder.text()).expanduser(), self._style.currentData()
+        answer, folder, style = self._answer, Path(self._folder.text()).expanduser(), self._chosen_style()
         dpi, title, height = self._dpi.value(), self._title.isChecked(), self._panel_height()
 
         def work(progress: CancellableProgress) -> tuple[Path, ...]:

@@ -30,6 +30,7 @@ from ...models.progress import CancellableProgress
 from ...models.result import counted
 from ...models.session import Report, ReportPart
 from ..tasks import TaskRunner
+from ..theme import appearance
 from ..workspace import Workspace
 from .base import muted
 
@@ -278,13 +279,16 @@ class ReportDialog(QDialog):
         self._open.hide()
         self._said.setText("Answering…")
         session, kept, files = self._workspace.session, self._workspace.now.kept, self._files
-        folder, style = Path(self._folder.text()).expanduser(), str(self._style.currentData())
+        folder, key = Path(self._folder.text()).expanduser(), str(self._style.currentData())
+        palette = appearance().theme.palette_name
 
         def work(progress: CancellableProgress) -> tuple[Path, int]:
             from ...analysis.report.document import write_report
+            from ...analysis.report.styles import style_named
             from ...analysis.session_report import report_of
 
             document = report_of(session, Opened(kept, files()), progress=progress)
+            style = style_named(key, palette)
             pages = write_report(document, folder, style=style, progress=progress)
             return pages[0], sum(bool(section.refusal) for section in document.sections)
 

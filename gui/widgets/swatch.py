@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QSizePolicy, QWidget
@@ -48,6 +50,20 @@ def swatch_pixmap(hue: str, ratio: float = 1.0, size: int = SIZE) -> QPixmap:
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)
     paint_swatch(painter, QRectF(0, 0, size, size), hue)
+    painter.end()
+    return pixmap
+
+
+def stripes_pixmap(colours: Sequence[str], ratio: float = 1.0, size: int = 16) -> QPixmap:
+    """Give colours as upright stripes beside each other, six at most."""
+    shown = colours[:6]
+    pixmap = QPixmap(round(size * ratio), round(size * ratio))
+    pixmap.setDevicePixelRatio(ratio)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    width = size / len(shown)
+    for number, colour in enumerate(shown):
+        painter.fillRect(QRectF(number * width, 2, width, size - 4), QColor(colour))
     painter.end()
     return pixmap
 
