@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analysis.notebook import Answer, Data, analyses, open  # noqa: A004 - what a user says: runglass.open
+    from .analysis.notebook import Answer, Data, analyses, engine, open  # noqa: A004 - what a user says: runglass.open
     from .models.errors import RunglassError
 
 __version__ = "0.1.0"
 
-__all__ = ["Answer", "Data", "RunglassError", "analyses", "open"]
+__all__ = ["Answer", "Data", "RunglassError", "analyses", "engine", "open"]
 
 
 def __getattr__(name: str) -> Any:

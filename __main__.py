@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from .models.address import is_address
+from .models.answering import PATIENCE, Answering
 from .models.errors import AnalysisError, Cancelled, ExportError, ExpressionError, RunglassError, SchemaError
 from .models.kernels import twin_in_use
+from .models.plain_text import plain
 from .resources.palettes import BUILT_IN
 
 if TYPE_CHECKING:
     from .analysis.asking import Answer, Opened
     from .models.early_reading import EarlyReading
+    from .models.engine import Engine
     from .models.progress import CancellableProgress
     from .models.question import Analysis
     from .models.store import RunStore
@@ -60,6 +63,7 @@ examples:
   runglass ask curve.seed-band runs/ --figure band.pdf --style neurips
   runglass ask scaling.power-offset runs.csv --map params="Model Size" --where "loss < 4" --json -
   runglass report runs/ -o report/ --template pretraining-watch
+  runglass ask calibration.ece s3://bucket/answers/ --engine dask://head:8786
   runglass export runs/ -o scalars.parquet
 
 A folder that is called like a command is opened as ./demo. Run folders are only read, never written to.
@@ -137,7 +141,7 @@ def _window(argv: list[str]) -> int:
     for file in (asked.session, asked.layout):
         if file is not None and not file.is_file():
             parser.error(f"there is no file {file}")
-    _require_paths(parser, asked.paths)
+    _require_paths(parser, asked.paths, patience=PATIENCE)
     return _open_window(asked.paths, session=asked.session, layout=asked.layout, follow=not asked.no_follow)
 
 
@@ -154,9 +158,9 @@ def _open_window(paths: list[str], **options: Any) -> int:
     if in_the_way is not None:
         _say(in_the_way)
         return NO_WINDOW
+    begun = _begun_reading(paths) if options.get("session") is None else None
     from .gui.app import main as open_window
 
-    begun = _begun_reading(paths) if options.get("session") is None else None
     return open_window(paths, begun=begun, **options)
 
 
@@ -313,18 +317,18 @@ def _ask(argv: list[str]) -> int:
         if (text := getattr(asked, f"option_{one.name}", None)) is not None
     }
     from .analysis.asking import ask
-    from .models.engine import engine_named
 
     _check_outputs(asked)
-    data = _opened(asked.paths, *_columns(asked))
-    if getattr(asked, "ignored_seed", None) is not None:
-        _say(f"{analysis.id} draws nothing at random: --seed changes nothing.")
-    try:
-        with _progress(analysis.title) as progress:
-            answer = ask(analysis, options, data, engine=engine_named(asked.engine), progress=progress)
-    except AnalysisError:
-        _say_problems(data.store)
-        raise
+    with _engine(asked.engine) as engine:
+        data = _opened(asked.paths, *_columns(asked))
+        if getattr(asked, "ignored_seed", None) is not None:
+            _say(f"{analysis.id} draws nothing at random: --seed changes nothing.")
+        try:
+            with _progress(analysis.title) as progress:
+                answer = ask(analysis, options, data, engine=engine, progress=progress)
+        except AnalysisError:
+            _say_problems(data.store)
+            raise
     _write_answer(answer, asked)
     return _say_problems(data.store)
 
@@ -370,7 +374,7 @@ def _ask_parser(analysis: Analysis) -> _Parser:
         out.add_argument(
             "--seed", dest="ignored_seed", type=int, metavar="N", help="this question draws nothing at random"
         )
-    out.add_argument("--engine", choices=("local", "processes"), default="local", help="where heavy work runs (local)")
+    _add_engine(out)
     return parser
 
 
@@ -455,9 +459,7 @@ def _report(argv: list[str]) -> int:
     _add_columns(parser)
     parser.add_argument("--style", default="wide", metavar="VENUE", help="width and type of figures (wide)")
     _add_palette(parser)
-    parser.add_argument(
-        "--engine", choices=("local", "processes"), default="local", help="where heavy work runs (local)"
-    )
+    _add_engine(parser)
     asked = parser.parse_intermixed_args(argv)
     if asked.session is not None and asked.template is not None:
         parser.error("--session and --template are two answers to one question: give one of them")
@@ -467,7 +469,6 @@ def _report(argv: list[str]) -> int:
     from .analysis.report.document import write_report
     from .analysis.report.styles import style_named
     from .analysis.session_report import chosen_session, completed, report_of, without_refusals
-    from .models.engine import engine_named
     from .models.result import counted
     from .models.selection import both
 
@@ -475,11 +476,12 @@ def _report(argv: list[str]) -> int:
     maps, where = _columns(asked)
     session = chosen_session(asked.session, asked.template, asked.paths)
     style = style_named(asked.style, asked.palette or session.palette)
-    data = _opened(session.roots, (*session.maps, *maps), both(session.filter, where), session.text_patterns)
     is_our_choice = asked.session is None and asked.template is None and not asked.ask
-    session = completed(session, data.store, asked.ask, asked.title, choose=is_our_choice)
-    with _progress("Answering") as progress:
-        document = report_of(session, data, engine=engine_named(asked.engine), progress=progress)
+    with _engine(asked.engine) as engine:
+        data = _opened(session.roots, (*session.maps, *maps), both(session.filter, where), session.text_patterns)
+        session = completed(session, data.store, asked.ask, asked.title, choose=is_our_choice)
+        with _progress("Answering") as progress:
+            document = report_of(session, data, engine=engine, progress=progress)
     if is_our_choice or asked.template is not None:
         document = without_refusals(document)
     if not any(section.result is not None for section in document.sections):
@@ -537,6 +539,44 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--where", action="append", default=[], metavar="EXPR", help="keep rows for which it holds")
 
 
+def _add_engine(parser: argparse._ActionsContainer) -> None:
+    """Add what says where heavy work runs."""
+    parser.add_argument(
+        "--engine",
+        default="local",
+        metavar="local|processes|dask://HOST:PORT",
+        help="where heavy work runs: in this process, on all cores, or on a Dask cluster that is there (local)",
+    )
+
+
+def _add_palette(parser: argparse._ActionsContainer) -> None:
+    """Add what says which colours runs and groups have."""
+    names = ", ".join(BUILT_IN)
+    parser.add_argument(
+        "--palette", default="", metavar="NAME", help=f"colours of figures: {names}, or one that was installed"
+    )
+
+
+@contextlib.contextmanager
+def _engine(name: str) -> Iterator[Engine]:
+    """Give the engine a command line names, and let go of it in the end.
+
+    A cluster is looked for at once: reading may take minutes after which there would be no answer.
+    """
+    from .models.engine import CLUSTER_PROTOCOL, engine_named
+
+    engine = engine_named(name)
+    try:
+        if name.startswith(CLUSTER_PROTOCOL):
+            from .models.cluster import Cluster
+
+            assert isinstance(engine, Cluster)
+            engine.look()
+        yield engine
+    finally:
+        engine.close()
+
+
 class _WrongExpression(Exception):
     """An expression on the command line could not be understood; that is a wrong command, not data that lacks something."""
 
@@ -565,19 +605,16 @@ def _opened(
         return opened(paths, maps, EVERYTHING if where is None else where, progress, patterns=patterns)
 
 
-def _require_paths(parser: argparse.ArgumentParser, paths: list[str]) -> None:
-    """Refuse a command line none of whose paths is there; where only some are missing the rest is answered."""
-    there = [is_address(path) or os.path.lexists(path) or glob.has_magic(path) for path in paths]
+def _require_paths(parser: argparse.ArgumentParser, paths: list[str], patience: float | None = None) -> None:
+    """Refuse a command line none of whose paths is there; where only some are missing the rest is answered.
+
+    A window waits no longer than `patience` (seconds) for paths to answer: it says itself which do not.
+    """
+    here = [path for path in paths if not is_address(path)]
+    silent = Answering(patience).silent(here) if patience is not None else frozenset()
+    there = [is_address(path) or path in silent or os.path.lexists(path) or glob.has_magic(path) for path in paths]
     if paths and not any(there):
         parser.error(f"there is no file or folder {paths[0]}" + (" (nor any of the others)" if len(paths) > 1 else ""))
-
-
-def _add_palette(parser: argparse._ActionsContainer) -> None:
-    """Add what says which colours runs and groups have."""
-    names = ", ".join(BUILT_IN)
-    parser.add_argument(
-        "--palette", default="", metavar="NAME", help=f"colours of figures: {names}, or one that was installed"
-    )
 
 
 @contextlib.contextmanager
@@ -644,11 +681,12 @@ def _write_json(document: Any) -> None:
 
 
 def _write(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    # A name of a run must not act on the terminal it is written to.
+    sys.stdout.write(f"{plain(line)}\n")
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{plain(line)}\n")
 
 
 if __name__ == "__main__":

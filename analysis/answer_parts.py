@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
-from typing import Generic, Protocol, Self, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import pandas as pd
 
 from ..models.engine import LOCAL, Engine
 from ..models.errors import AnalysisError, TooLittleData
-from ..models.partial import Part, mapped, parts_of
+from ..models.partial import Part, folded, parts_of
 from ..models.progress import Progress, quiet
 from ..models.selection import EVERYTHING, Clause, both, is_in
 from ..models.store import RunStore
@@ -136,20 +136,18 @@ def tallied(
     counted = partial(
         _counted, count, asked, tuple(chosen), tuple(about), common, min(least, 2), known, _last_epochs(asked, needed)
     )
-    found = [one for one in mapped(counted, parts, engine, progress) if one is not None]
-    if not found:
+    found: _Counted = folded(counted, _both_counted, parts, engine, progress)
+    if found is None:
         raise TooLittleData(needs="items answered by all", found="0", remedy="Do the item keys agree?")
-    join = reduce(Join.merged, (one[1] for one in found))
+    total, join = found
     if common and not names and len(chosen) > least:
         near = join.near(chosen, least)
         if len(near) < len(chosen):
             tally = tallied(count, store, asked, near, about=about, engine=engine, progress=progress)
             notes = (said_apart(chosen, near), *tally.notes)
             return Tally(tally.counts, tally.names, tally.join, notes, None)
-    counts = [one[0] for one in found if one[0] is not None]
-    if not counts:
+    if total is None:
         raise TooLittleData(needs="items answered by all", found="0", remedy="Do the item keys agree?")
-    total = reduce(lambda one, other: one.merged(other), counts)
     notes = (*join.notes(chosen, asked.unanswered, common=common), f"Counted in {len(parts)} parts, from the files.")
     return Tally(total, tuple(chosen), join, notes, None)
 
@@ -190,6 +188,18 @@ def _last_epochs(asked: AnswersQuestion, kinds: pd.DataFrame) -> pd.DataFrame | 
     return kinds.groupby(whose, dropna=False)["epoch"].max().rename("last epoch").reset_index()
 
 
+_Counted = tuple[Any, Join] | None
+"""Counts (None where no item is shared) and what was left out; None where there is no row."""
+
+
+def _both_counted(one: _Counted, other: _Counted) -> _Counted:
+    if one is None or other is None:
+        return one or other
+    known = [counts for counts in (one[0], other[0]) if counts is not None]
+    counts = known[0].merged(known[1]) if len(known) == 2 else next(iter(known), None)
+    return counts, one[1].merged(other[1])
+
+
 def _counted(
     count: Callable[[Sheet], Counts],
     asked: AnswersQuestion,
@@ -200,7 +210,7 @@ def _counted(
     known: Known,
     last: pd.DataFrame | None,
     part: Part,
-) -> tuple[Counts | None, Join] | None:
+) -> _Counted:
     """Give the counts over the items of one part; None where no row is in it, no counts where no item is shared."""
     frame = part.rows()
     if last is not None and len(frame):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..models.engine import LOCAL, Engine
-from ..models.partial import Part, mapped, parts_of
+from ..models.partial import Part, folded, mapped, parts_of
 from ..models.progress import Progress, quiet
 from ..models.selection import EVERYTHING, Clause
 from ..models.store import RunStore
@@ -36,8 +36,7 @@ def kinds_of_rows(
     if names not in seen:
         wanted = [name for name in (*names, "epoch", "prediction", "correct") if name in there]
         parts = parts_of(store, "predictions", wanted=wanted)
-        frames = mapped(partial(_kinds, names), parts, engine, progress)
-        seen[names] = _added(pd.concat(frames, ignore_index=True), names)
+        seen[names] = folded(partial(_kinds, names), partial(_of_both, names), parts, engine, progress)
     return seen[names]
 
 
@@ -51,6 +50,10 @@ def _kinds(names: tuple[str, ...], part: Part) -> pd.DataFrame:
     return _added(counts, names)
 
 
+def _of_both(names: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    return _added(pd.concat([one, other], ignore_index=True), names)
+
+
 def _added(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     how = {"rows": "sum", "epoch": "max", "answered": "sum", "known": "sum"}
     return frame.groupby(list(names), sort=False, dropna=False).agg(how).reset_index()
@@ -61,11 +64,15 @@ def different_labels(
 ) -> int:
     """Give how many different labels the predictions have."""
     parts = parts_of(store, "predictions", wanted=("label",), only=only)
-    return len(set().union(*mapped(_labels, parts, engine, progress)))
+    return len(folded(_labels, _all_labels, parts, engine, progress))
 
 
 def _labels(part: Part) -> set[str]:
     return {str(value) for value in part.rows()["label"].dropna().unique()}
+
+
+def _all_labels(one: set[str], other: set[str]) -> set[str]:
+    return one | other
 
 
 def share_items(

@@ -14,7 +14,7 @@ from typing import Any
 from .. import __version__
 from ..models import expression
 from ..models.column_map import ColumnMap
-from ..models.engine import LOCAL, Engine
+from ..models.engine import LOCAL, Engine, using
 from ..models.errors import AnalysisError, RunglassError
 from ..models.figure import FigureSpec
 from ..models.inspection import all_problems, found, problems_to_json
@@ -222,8 +222,9 @@ def ask(
     missing = analysis.question.missing(data.store)
     if missing:
         raise AnalysisError(f"{analysis.id} {missing}.", remedy=f"Found: {found(data.store)}.")
-    question = analysis.question.from_json(dict(options)).resolved(data.store)
-    return Answer(analysis, question, question.answer(data.store, engine=engine, progress=progress), data)
+    with using(engine, progress):
+        question = analysis.question.from_json(dict(options)).resolved(data.store)
+        return Answer(analysis, question, question.answer(data.store, engine=engine, progress=progress), data)
 
 
 def catalogue_entry(analysis: Analysis) -> dict[str, Any]:

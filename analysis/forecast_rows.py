@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..models.engine import LOCAL, Engine
 from ..models.errors import AnalysisError, TooLittleData
-from ..models.partial import Part, mapped, parts_of, survey
+from ..models.partial import Part, folded, parts_of, survey
 from ..models.progress import Progress, quiet
 from ..models.question import Need, Question, option
 from ..models.result import Estimate, counted
@@ -432,12 +432,7 @@ class ForecastQuestion(Question):
         wanted = (*names, *forecast, "epoch", "weight", "label", "prediction", "correct", "source")
         parts = parts_of(store, "predictions", wanted=[name for name in wanted if name in there], only=All(tuple(kept)))
         counted_in = partial(_tallied, self, tuple(apart), last)
-        together: dict[tuple[Any, ...], Tally] = {}
-        lost, column, weighted = 0, "", False
-        for own, own_lost, own_column, own_weighted in mapped(counted_in, parts, engine, progress):
-            lost, column, weighted = lost + own_lost, own_column or column, weighted or own_weighted
-            for values, tally in own.items():
-                together[values] = together[values].merged(tally) if values in together else tally
+        together, lost, column, weighted = folded(counted_in, _both_tallied, parts, engine, progress)
         if not together:
             raise TooLittleData(needs="rows with a confidence that are known to be right or wrong", found="0")
         how = (
@@ -490,9 +485,12 @@ class ForecastQuestion(Question):
         return {name for name in ("model", "version", "task") if getattr(self, name)}
 
 
+_Tallied = tuple[dict[tuple[Any, ...], Tally], int, str, bool]
+
+
 def _tallied(
     asked: ForecastQuestion, apart: tuple[str, ...], last: dict[tuple[Any, ...], float], part: Part
-) -> tuple[dict[tuple[Any, ...], Tally], int, str, bool]:
+) -> _Tallied:
     """Give the sums of every series in a part, rows left out, the column forecasts are read from, and whether rows have
     weights.
     """
@@ -523,6 +521,14 @@ def _tallied(
         at = np.flatnonzero(inside)[rows]
         tallies[values] = Tally.of(f[at], y[at], weight[at], edges, closed)
     return tallies, int(len(f) - np.count_nonzero(known)), column, weighted
+
+
+def _both_tallied(one: _Tallied, other: _Tallied) -> _Tallied:
+    """Give the sums of two parts."""
+    together = dict(one[0])
+    for values, tally in other[0].items():
+        together[values] = together[values].merged(tally) if values in together else tally
+    return together, one[1] + other[1], other[2] or one[2], one[3] or other[3]
 
 
 def _key(key: Any) -> tuple[Any, ...]:

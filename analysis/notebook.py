@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..models.engine import engine_named
+from ..models.engine import Engine, engine_named
 from ..models.errors import RunglassError
 from ..models.inspection import all_problems, found
 from ..models.store import RunStore
@@ -60,6 +60,22 @@ def open(  # noqa: A001 - what a user says: runglass.open
     derived = [f"{name}={text}" for name, text in (let or {}).items()]
     clause = asking.conditions([where] if isinstance(where, str) else list(where))
     return Data(asking.opened([str(path) for path in paths], asking.column_map(names, derived), clause))
+
+
+def engine(name: str) -> Engine:
+    """Give where heavy work runs by name, to be handed to `Data.ask`; close it when it is no longer needed.
+
+    Parameters
+    ----------
+    name : str
+        ``local``, ``processes`` or ``dask://HOST:PORT``, the scheduler of a Dask cluster.
+
+    Raises
+    ------
+    RunglassError
+        When there is none of that name. A cluster is connected to when it is first used.
+    """
+    return engine_named(name)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,15 +134,16 @@ class Data:
         rows = [(one.id, one.asks, one.question.missing(self._store)) for one in registry.catalogue()]
         return pd.DataFrame(rows, columns=["id", "question", "lacks"])
 
-    def ask(self, identifier: str, *, engine: str = "local", **options: Any) -> Answer:
+    def ask(self, identifier: str, *, engine: str | Engine = "local", **options: Any) -> Answer:
         """Answer a question.
 
         Parameters
         ----------
         identifier : str
             Id of the analysis; `questions` lists them.
-        engine : str
-            Where heavy work runs, as on the command line.
+        engine : str or Engine
+            Where heavy work runs, as on the command line: ``local``, ``processes`` or ``dask://HOST:PORT``. Of many questions,
+            give them the same `runglass.engine`: a cluster is then connected to once.
         **options
             Options by name, as ``runglass ask ID --help`` lists them with dashes; what is left out the data decide.
 
@@ -144,7 +161,13 @@ class Data:
             raise RunglassError(
                 f"{identifier} has no option {unknown[0]!r}.", remedy=f"Options: {', '.join(sorted(known))}."
             )
-        return Answer(asking.ask(analysis, options, self._opened, engine=engine_named(engine)))
+        if not isinstance(engine, str):
+            return Answer(asking.ask(analysis, options, self._opened, engine=engine))
+        own = engine_named(engine)
+        try:
+            return Answer(asking.ask(analysis, options, self._opened, engine=own))
+        finally:
+            own.close()
 
     def __repr__(self) -> str:
         return f"<runglass.Data: {found(self._store)}>"

@@ -7,13 +7,14 @@ is written for a part. The recipe::
 
     def answer(self, store, *, engine=LOCAL, progress=quiet):
         parts = parts_of(store, "predictions", wanted=("item", "label", "confidence", "correct"))
-        counts = mapped(partial(_counted, self), parts, engine, progress)     # _counted(question, part) -> Partial
-        total = functools.reduce(Partial.merged, counts)
+        counted = partial(_counted, self)     # _counted(question, part) -> Partial
+        total = folded(counted, Partial.merged, parts, engine, progress)
         return _told(self, total, engine)
 
 where ``_counted`` begins with ``frame = part.rows()`` (or ``part.store()``) and gives sums, counts or sets whose merging does
-not depend on where the cut is. A store that holds all its rows is a single part that gives the store itself, so that the same
-code answers both, and equally.
+not depend on where the cut is. They are merged in the order of the parts, one at a time, wherever they were computed, so that
+sums of floating-point numbers are the same to the last bit. A store that holds all its rows is a single part that gives the
+store itself, so that the same code answers both, and equally.
 
 Two ways to cut:
 
@@ -28,18 +29,19 @@ Two ways to cut:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from . import expression
 from .column_map import ColumnMap
-from .engine import LOCAL, Engine
+from .deferred import deferred
+from .engine import LOCAL, Engine, in_use
 from .errors import SchemaError
 from .progress import Progress, quiet
 from .schema import SCHEMAS
@@ -47,10 +49,18 @@ from .selection import EVERYTHING, All, Clause, IsIn, conjuncts
 from .store import RunStore
 from .tables import TableRows
 
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = deferred("pandas")
+
 Partial = TypeVar("Partial")
 
 ROWS_OF_A_PART = 4_000_000
 """Rows of a part unless its user says otherwise: some hundred megabytes."""
+
+_MOST_MERGED_HERE = 4096
+"""Partial results that are merged by who asks; of more parts, neighbours are merged where they are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +188,7 @@ def parts_of(
     columns = None if wanted is None else _needed(store.maps, clauses, (*wanted, *together))
     # The first rows of what is stored are read with the rest, and need not go to other processes.
     sources = [
-        replace(rows, frame=rows.frame[:0]) if rows.stored else rows
+        replace(rows, frame=pd.DataFrame()) if rows.stored else rows
         for rows, schema, _ in store.mapped
         if schema is SCHEMAS[table]
     ]
@@ -195,7 +205,47 @@ def mapped(
     function: Callable[[Part], Partial], parts: Sequence[Part], engine: Engine = LOCAL, progress: Progress = quiet
 ) -> list[Partial]:
     """Give ``[function(part) for part in parts]``, spread by an engine; a store that is its own part stays in this process."""
-    return (LOCAL if len(parts) == 1 else engine).map(function, parts, progress)
+    engine, progress = in_use(engine, progress)
+    return (LOCAL if _is_whole(parts) else engine).map(function, parts, progress)
+
+
+def folded(
+    function: Callable[[Part], Partial],
+    merged: Callable[[Partial, Partial], Partial],
+    parts: Sequence[Part],
+    engine: Engine = LOCAL,
+    progress: Progress = quiet,
+) -> Partial:
+    """Give ``function(part)`` of all parts, merged from the first to the last; few of them are held at a time.
+
+    Parameters
+    ----------
+    function, merged : callable
+        Functions of a module or `functools.partial` of one.
+    parts : sequence of Part
+        At least one.
+
+    Notes
+    -----
+    Of more than 4096 parts, neighbours are merged first, where they were computed. Which ones depends on the number of parts
+    alone, so that every engine adds up in the same order.
+    """
+    engine, progress = in_use(engine, progress)
+    many = math.ceil(len(parts) / _MOST_MERGED_HERE)
+    blocks = [tuple(parts[start : start + many]) for start in range(0, len(parts), many)]
+    work = functools.partial(_folded, function, merged)
+    with contextlib.closing((LOCAL if _is_whole(parts) else engine).stream(work, blocks, progress)) as found:
+        return functools.reduce(merged, found)
+
+
+def _folded(
+    function: Callable[[Part], Partial], merged: Callable[[Partial, Partial], Partial], parts: tuple[Part, ...]
+) -> Partial:
+    return functools.reduce(merged, map(function, parts))
+
+
+def _is_whole(parts: Sequence[Part]) -> bool:
+    return len(parts) == 1 and parts[0].whole is not None
 
 
 def survey(
@@ -222,11 +272,15 @@ def survey(
         The columns, as objects, with missing values as None; ``rows``; and `latest`.
     """
     parts = parts_of(store, table, wanted=[*columns, *([latest] if latest else [])])
-    found = mapped(functools.partial(_combinations, tuple(columns), latest), parts, engine, progress)
-    frames = [frame for frame in found if len(frame)]
-    if not frames:
-        return pd.DataFrame({"rows": pd.Series(dtype=np.int64)})
-    frame = pd.concat(frames, ignore_index=True)
+    counted = functools.partial(_combinations, tuple(columns), latest)
+    frame = folded(counted, functools.partial(_of_both, tuple(columns), latest), parts, engine, progress)
+    return frame if len(frame) else pd.DataFrame({"rows": pd.Series(dtype=np.int64)})
+
+
+def _of_both(columns: tuple[str, ...], latest: str, one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    if not len(one) or not len(other):
+        return one if len(one) else other
+    frame = pd.concat([one, other], ignore_index=True)
     return _summed(frame, [name for name in columns if name in frame.columns], latest)
 
 

@@ -34,7 +34,6 @@ from .base import Cursor, Entry, Match, Reader, Source, require_regular
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as compute
     from pyarrow import parquet
 else:
     pd = deferred("pandas")
@@ -422,6 +421,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_in(column: pa.ChunkedArray, values: list[str]) -> pa.ChunkedArray:
+    import pyarrow.compute as compute
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

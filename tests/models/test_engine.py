@@ -49,7 +49,7 @@ def test_that_no_block_is_started_after_a_cancel(after):
 
 
 def test_that_an_unknown_engine_is_refused_with_the_ones_there_are():
-    with pytest.raises(RunglassError, match="'local' or 'processes'"):
+    with pytest.raises(RunglassError, match="'local', 'processes' or the address of a Dask scheduler"):
         engine_named("cluster")
 
 
