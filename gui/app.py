@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
 from .. import __version__, resources
-from ..models.early_reading import EarlyReading
 from .main_window import MainWindow
 from .settings import Settings, autosave_path
+
+if TYPE_CHECKING:
+    from ..models.early_reading import EarlyReading
+
+
+_PACKAGE = __package__ or ""
+_TURN = 0.02
+"""Seconds of a turn of the event loop while the window is being furnished."""
 
 
 def main(
@@ -73,7 +83,10 @@ def main(
 
 
 class _Furnishing(QObject):
-    """Makes the rest of a window that is on screen: imported in a thread, made step by step in turns of the event loop.
+    """Makes the rest of a window that is on screen, in turns of the event loop short enough for it to paint in between.
+
+    What knows no Qt is imported in a thread meanwhile. What knows Qt is not: its classes come into being when they are first
+    named, and two threads that name them at once can crash.
 
     Parameters
     ----------
@@ -82,35 +95,58 @@ class _Furnishing(QObject):
         What is done once all is there.
     """
 
-    _imported = Signal()
-
     def __init__(self, window: MainWindow, then: Callable[[], object]) -> None:
         super().__init__(window)
-        self._steps: Iterator[None] = window.furnish()
+        self._steps = self._work(window)
         self._then = then
-        self._thread = threading.Thread(target=self._import, name="imports")
-        self._imported.connect(self._step)
+        self._thread = threading.Thread(target=_import_models, name="imports")
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._on_timer_timeout)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+        self._timer.start(0)
 
     def finish(self) -> None:
         """Wait for what is being imported, as when the window was closed at once."""
+        self._timer.stop()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _import(self) -> None:
-        try:
-            import_module(".rooms", __package__)
-        finally:
-            self._imported.emit()  # what could not be imported fails once more where it can be seen
+    def _work(self, window: MainWindow) -> Iterator[None]:
+        yield from _named_classes()
+        while self._thread.is_alive():
+            self._thread.join(_TURN)
+            yield
+        for name in (
+            "pyqtgraph",
+            *(f"{_PACKAGE}{name}" for name in (".render.figure_view", ".panes.curves", ".rooms")),
+        ):
+            import_module(name)
+            yield
+        yield from window.furnish()
 
-    def _step(self) -> None:
+    def _on_timer_timeout(self) -> None:
         if next(self._steps, self) is self:
+            self._timer.stop()
             self._then()
-        else:
-            QTimer.singleShot(0, self, self._step)
+
+
+def _import_models() -> None:
+    for name in ("models.loader", "models.store", "models.session", "analysis.registry", "analysis.curves.smooth"):
+        import_module(f"..{name}", __package__)
+
+
+def _named_classes() -> Iterator[None]:
+    """Name every class of Qt in short steps: pyqtgraph names them all when it is imported, which takes as long as Qt itself."""
+    begun = time.perf_counter()
+    for module in (QtCore, QtGui, QtWidgets):
+        for name in dir(module):
+            getattr(module, name)
+            if time.perf_counter() - begun > _TURN:
+                yield
+                begun = time.perf_counter()
 
 
 def open_asked(
@@ -136,4 +172,5 @@ def open_asked(
     if layout is not None:
         window.files.apply_layout(layout)
     if not follow:
-        window.workspace.replace(replace(window.workspace.session, follow=False))
+        session = dataclasses.replace(window.workspace.session, follow=False)
+        window.workspace.replace(session)

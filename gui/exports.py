@@ -9,13 +9,10 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from ..analysis.report.table_folder import export_tables
 from ..models.result import counted
 from ..models.session import Pane
 from .feed import Feed
 from .panes.base import Answer
-from .panes.export import ExportDialog
-from .panes.report import ReportDialog
 from .tasks import TaskRunner
 from .widgets.message_bar import MessageBar
 from .workspace import Workspace
@@ -63,6 +60,8 @@ class Exports(QObject):
         if answer is None:
             self._messages.say("There is no figure to export yet: click a card or pane that shows one.")
             return
+        from .panes.export import ExportDialog
+
         dialog = ExportDialog(answer, self._tasks, Path(self._folder()), self._window)
         dialog.exported.connect(lambda folder: self.done.emit(f"Exported to {folder}."))
         dialog.exec()
@@ -70,6 +69,8 @@ class Exports(QObject):
 
     def write_report(self, title_of: Callable[[Pane], str]) -> None:
         """Let the user put panes and words together and write them as a report."""
+        from .panes.report import ReportDialog
+
         session = self._workspace.session
         if not session.roots:
             self._messages.say("There is nothing to report on yet: open runs or tables first.")
@@ -83,6 +84,8 @@ class Exports(QObject):
 
     def export_tables(self) -> None:
         """Let the user write all tables to a new folder, which opens as the same runs."""
+        from ..analysis.report.table_folder import export_tables
+
         store = self._workspace.now.kept
         if not any(map(store.has_rows, ("runs", "scores", "predictions", "comparisons"))):
             self._messages.say("There is nothing to export yet: open a folder of runs first.")

@@ -28,13 +28,9 @@ from PySide6.QtWidgets import (
 from .. import __version__
 from ..models.deferred import deferred
 from ..models.errors import RunglassError
-from .pane_area import PaneArea
 from .theme import appearance
 from .tool_bar import MainToolBar
 from .widgets.empty_state import EmptyState
-from .widgets.message_bar import MessageBar
-from .widgets.regex_edit import RegexEdit
-from .widgets.style_property import set_property
 
 if TYPE_CHECKING:
     from ..analysis.templates import Template
@@ -48,7 +44,7 @@ else:
     rooms = deferred(".rooms", __package__)
 
 _LAYOUT_VERSION = 1
-_QUIET_MS = 600
+_QUIET_MS = 1500
 """Time in which the first curves are drawn before what may be asked next is prepared."""
 
 
@@ -86,7 +82,8 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Runglass")
         self.setAcceptDrops(True)
         self.setDockOptions(QMainWindow.DockOption.AnimatedDocks)
-        self._put_on(settings if session is None else session)
+        look: Any = settings if session is None else session
+        appearance().apply(look.theme)
         self.tool_bar = MainToolBar(self)
         self.addToolBar(self.tool_bar)
         self._build_middle()
@@ -104,7 +101,6 @@ class MainWindow(QMainWindow):
     # -- building -------------------------------------------------------------------------------------------------------
 
     def _build_middle(self) -> None:
-        self.area = PaneArea(self._make_pane, self._leave_pane, self)
         self._welcome = EmptyState(
             "Drop a folder of runs here, or open one.",
             "TensorBoard event files, CSV, JSON lines, trainer states, text logs, evaluation tables are found by themselves.",
@@ -113,13 +109,11 @@ class MainWindow(QMainWindow):
         )
         self._middle = QStackedWidget(self)
         self._middle.addWidget(self._welcome)
-        self._middle.addWidget(self.area)
-        self._messages = MessageBar(self)
+        self._middle.addWidget(QWidget(self))
         central = QWidget(self)
         self._column = QVBoxLayout(central)
         self._column.setContentsMargins(0, 8, 0, 0)
         self._column.setSpacing(4)
-        self._column.addWidget(self._messages)
         self._column.addWidget(self._middle, 1)
         self.setCentralWidget(central)
 
@@ -143,12 +137,15 @@ class MainWindow(QMainWindow):
         runs = QVBoxLayout(self._docks["runs"].widget())
         runs.setContentsMargins(8, 8, 8, 0)
         runs.setSpacing(4)
-        runs.addWidget(RegexEdit("regex", self))
+        line = QLineEdit(self)
+        line.setPlaceholderText("regex")
+        line.setReadOnly(True)
+        runs.addWidget(line)
         runs.addWidget(EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=self), 1)
 
     def _fill_side(self, name: str, content: QWidget) -> None:
         """Put a widget into a side bar, in place of what is there."""
-        set_property(content, "role", "side")
+        content.setProperty("role", "side")
         content.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         before = self._docks[name].widget()
         self._docks[name].setWidget(content)
@@ -166,16 +163,24 @@ class MainWindow(QMainWindow):
 
     def expect(self, data: bool) -> None:
         """Show the room for panes, empty, where data are about to be opened, else what can be opened."""
-        self._middle.setCurrentWidget(self.area if data else self._welcome)
+        self._middle.setCurrentIndex(1 if data else 0)
 
     def furnish(self) -> Iterator[None]:
         """Make the rest of the window in short steps, so that who goes through them can let it paint in between."""
-        look: Any = {"theme": self._settings.theme, "palette": self._settings.palette}
+        look: Any = {"theme": self._settings.theme}
         first = self._first_session or rooms.Session(**look)
         self.tasks = rooms.TaskRunner(self)
         self.workspace = rooms.Workspace(first, rooms.RunStore(), self)
         self.feed = rooms.Feed(self.workspace, self.tasks, self)
         self.health = rooms.HealthWatch(self.workspace, self.tasks, self)
+        self.area = rooms.PaneArea(self._make_pane, self._leave_pane, self)
+        blank = self._middle.widget(1)
+        self._middle.addWidget(self.area)
+        if self._middle.currentWidget() is blank:
+            self._middle.setCurrentWidget(self.area)
+        blank.deleteLater()
+        self._messages = rooms.MessageBar(self)
+        self._column.insertWidget(0, self._messages)
         self.breadcrumbs = rooms.Breadcrumbs(self.workspace, self)
         self._column.insertWidget(1, self.breadcrumbs)
         self.files = rooms.SessionFiles(
@@ -301,13 +306,12 @@ class MainWindow(QMainWindow):
     def _prepare_questions(self) -> None:
         """Import the analyses and list the runs beside the window, so that it need not wait when they are first asked for."""
         from ..analysis.templates import broken_templates
-        from ..resources.palettes import broken_palettes
 
         store = self.workspace.now.all
 
         def work(progress: CancellableProgress) -> list[str]:
             store.rows("runs")
-            broken = [*broken_templates(), *broken_palettes()]
+            broken = broken_templates()
             identifiers = rooms.ids()
             for number, identifier in enumerate(identifiers):
                 progress(number, len(identifiers))
@@ -337,7 +341,6 @@ class MainWindow(QMainWindow):
             *palette_entries.tag_entries(store, self.show_tag),
             *palette_entries.run_entries(store, self.show_run),
             *palette_entries.pane_entries(self.workspace.session, self._title_of, self.show_pane),
-            *palette_entries.colour_entries(self.workspace.session.palette, self.colour_by),
             *palette_entries.action_entries(self.actions()),
         ]
         dialog = Palette(entries, palette_entries.KINDS, self)
@@ -381,10 +384,6 @@ class MainWindow(QMainWindow):
         self.workspace.change(panes=panes, focus=panes[0].key)
         note = f", without {counted(left_out, 'pane')} that the open data cannot answer" if left_out else ""
         self.statusBar().showMessage(f"{template.title}{note}. Ctrl+Z goes back.", 8_000)
-
-    def colour_by(self, palette: str) -> None:
-        """Give runs and groups the colours of a palette, here and on paper."""
-        self.workspace.change(palette=palette)
 
     def compare_runs(self, keys: Sequence[str]) -> None:
         """Open a pane with the settings of some runs side by side."""
@@ -529,8 +528,9 @@ class MainWindow(QMainWindow):
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
         session = self.workspace.session
-        if fields & {"theme", "palette"} and (why := self._restyle()):
-            self._messages.say(f"{why} Runs have the usual colours.", kind="bad")
+        if "theme" in fields:
+            appearance().apply(session.theme)
+            self._settings.theme = session.theme
         if fields & {"panes", "focus"}:
             self.area.sync(session.panes, session.focus)
         if "follow" in fields:
@@ -542,30 +542,6 @@ class MainWindow(QMainWindow):
             self.workspace.hover(None)
         if "highlight" in fields:
             self._show_items_of(session.highlight)
-
-    def _restyle(self) -> str:
-        """Put theme and palette of the session on, and remember them; say why a palette cannot be had."""
-        session = self.workspace.session
-        self._settings.theme = session.theme
-        why = self._put_on(session)
-        if not why:
-            self._settings.palette = session.palette
-        return why
-
-    @staticmethod
-    def _put_on(look: Session | Settings) -> str:
-        """Put a theme and a palette on; where the palette cannot be had say why, and take the usual one."""
-        mode: Any = look.theme
-        try:
-            appearance().apply(mode, look.palette)
-        except KeyError:
-            why = f"The palette {look.palette!r} is not installed here."
-        except ValueError as error:
-            why = str(error)
-        else:
-            return ""
-        appearance().apply(mode)
-        return why
 
     def _on_data_changed(self) -> None:
         self._middle.setCurrentWidget(self.area if self.workspace.session.roots else self._welcome)

@@ -15,6 +15,7 @@ from .exports import Exports
 from .feed import Feed
 from .health_watch import HealthWatch
 from .menus import Menus
+from .pane_area import PaneArea
 from .panes.analysis import AnalysisPane
 from .panes.curves import CurvesPane
 from .panes.inspector import Inspector
@@ -25,6 +26,7 @@ from .session_files import SessionFiles
 from .shown_figures import ShownFigures
 from .status import StatusBar
 from .tasks import TaskRunner
+from .widgets.message_bar import MessageBar
 from .workspace import Workspace
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "Inspector",
     "ItemsPane",
     "Menus",
+    "MessageBar",
     "Pane",
+    "PaneArea",
     "ProblemsPane",
     "RunStore",
     "RunsPane",

@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from .deferred import deferred
 from .errors import ReadError
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = deferred("yaml")
 
 _MOST_VALUES = 200_000
 _MOST_KEYS = 5_000
@@ -92,7 +96,6 @@ def _words(value: Any, depth: int) -> Iterator[str]:
         yield value if isinstance(value, str) else json.dumps(value)
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _YAML = "tag:yaml.org,2002:"
 _NONE = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
@@ -137,7 +140,8 @@ def yaml_value(text: str) -> Any:
         When it is nested too deeply or has too many values for a configuration.
     """
     building = _Building()
-    for event in yaml.parse(text, _Loader):
+    loader: Any = getattr(yaml, "CSafeLoader", None) or yaml.SafeLoader
+    for event in yaml.parse(text, loader):
         if isinstance(event, yaml.DocumentEndEvent):
             break
         building.take(event)

@@ -8,14 +8,20 @@ log, and otherwise copied with its log and read from the copy.
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .deferred import deferred
 from .errors import ReadError
 from .readers.base import require_regular
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    sqlite3 = deferred("sqlite3")
 
 SIGNATURE = b"SQLite format 3\0"
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +24,9 @@ from ..progress import Progress
 from ..sqlite_file import SIGNATURE, has_tables, opened
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, files_below, require_regular
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _RUN = re.compile(r"[0-9a-f]{32}")
 _DELETED = re.compile(rb"^lifecycle_stage:\s*deleted", re.MULTILINE)

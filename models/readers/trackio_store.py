@@ -8,10 +8,9 @@ See ``trackio/sqlite_storage.py`` and ``docs/source/storage_schema.md``.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from ..progress import Progress
 from ..sqlite_file import SIGNATURE, has_tables, opened
 from ..tables import Event, Forgotten, Problem, RunFacts
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _ROWS_AT_ONCE = 100_000
 _OWN = {"_Group": "group"}
