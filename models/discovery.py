@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from .address import is_address, local_path
 from .errors import ReadError
-from .mirror import Mirror, mirror_of
 from .natural_order import natural_order
 from .progress import Progress, quiet
 from .readers.base import Entry, Match, Reader, Source
@@ -24,6 +24,9 @@ from .tables import Problem
 from .text_pattern import TextPattern
 
 _PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
+if TYPE_CHECKING:
+    from .mirror import Mirror
+
 
 _SETTLED_NS = 3_000_000_000
 """Age of a change from which on a further one has another time: the coarsest file systems count two seconds."""
@@ -188,6 +191,8 @@ class Discovery:
             relative = self._below(mirror.folder, mirror.folder)
             yield from self._walked(mirror.folder, relative, frozenset(), os.path.realpath(mirror.folder))
             return
+            from .mirror import mirror_of
+
         together: dict[Path, list[Path]] = {}
         for file in files:
             together.setdefault(file.parent, []).append(file)

@@ -15,17 +15,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .column_map import ColumnMap
 from .discovery import Discovery, as_text
 from .errors import Cancelled, ReadError
-from .mirror import Mirror
 from .progress import Progress, quiet
 from .readers.base import Cursor, Reader, Source
 from .readers.registry import reader_named, readers
 from .store import RunStore
 from .tables import Event, Forgotten, Problem, RunFacts, SourceRead
 from .text_pattern import TextPattern
+
+if TYPE_CHECKING:
+    from .mirror import Mirror
 
 _log = logging.getLogger(__name__)
 

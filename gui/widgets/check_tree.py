@@ -395,7 +395,7 @@ class CheckTree(QTreeView):
     def expanded_paths(self) -> set[str]:
         """Give the paths of the nodes that are expanded."""
         model = self.tree_model
-        parents = np.unique(model.tree.parents[1:]).tolist()
+        parents = set(model.tree.parents[1:].tolist())
         return {model.tree.paths[node] for node in parents if node and self.isExpanded(model.index_of(node))}
 
     def _expand(self, node_of: dict[str, int], paths: set[str]) -> None:
