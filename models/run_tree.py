@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
-from .bounded_search import TooSlow, bounded
+from .bounded_search import TooSlow, found_in
+from .errors import ExpressionError
 from .natural_order import natural_order
 from .run_groups import RunGroups
 
@@ -121,10 +122,11 @@ class RunTree:
 def found_keys(keys: Iterable[str], pattern: str) -> list[str]:
     """Give the keys in which a regular expression is found (`re.search`); all where it is empty, invalid or takes too long."""
     keys = list(keys)
+    if not pattern:
+        return keys
     try:
-        search = bounded(pattern)
-        return [key for key in keys if search.is_in(key)] if pattern else keys
-    except (re.error, TooSlow):
+        return list(compress(keys, found_in(pattern, keys)))
+    except (ExpressionError, TooSlow):
         return keys
 
 

@@ -7,7 +7,6 @@ emphasised.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import expression
-from .bounded_search import TooSlow, bounded
-from .errors import SessionError
+from .bounded_search import TooSlow, found_in
+from .errors import ExpressionError, SessionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +92,8 @@ class Matches:
     def mask(self, frame: pd.DataFrame) -> np.ndarray:
         """Give, for every row, whether the pattern is found (everywhere while it is invalid, or takes too long)."""
         try:
-            search = bounded(self.pattern)
-            return np.fromiter((search.is_in(str(text)) for text in frame[self.column]), bool, len(frame))
-        except (re.error, TooSlow):
+            return np.array(found_in(self.pattern, map(str, frame[self.column])), dtype=bool)
+        except (ExpressionError, TooSlow):
             return np.ones(len(frame), dtype=bool)
 
     @property

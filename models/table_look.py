@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .bounded_search import TooSlow, bounded
+from .bounded_search import TooSlow, found_in
 from .deferred import deferred
-from .errors import ExportError
+from .errors import ExportError, ExpressionError
 from .natural_order import natural_order
+from .plain_text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +32,14 @@ def cell_text(value: Any) -> str:
     if value is None or value is pd.NA or value is pd.NaT:
         return MISSING
     if isinstance(value, str):
-        return value
+        return plain(value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return number_text(float(value)) if abs(int(value)) >= 10**15 else str(value)
     if isinstance(value, float | np.floating):
         return MISSING if math.isnan(value) else number_text(float(value))
-    return str(value)
+    return plain(str(value))
 
 
 def number_text(value: float, digits: int = 6) -> str:
@@ -79,10 +79,6 @@ def found_rows(frame: pd.DataFrame, pattern: str) -> np.ndarray:
     everywhere = np.ones(len(frame), dtype=bool)
     if not pattern:
         return everywhere
-    try:
-        search = bounded(pattern, 0 if pattern != pattern.lower() else re.IGNORECASE)
-    except re.error:
-        return everywhere
     found = np.zeros(len(frame), dtype=bool)
     for position in range(frame.shape[1]):
         column = frame.iloc[:, position]
@@ -91,8 +87,8 @@ def found_rows(frame: pd.DataFrame, pattern: str) -> np.ndarray:
         # Most text columns repeat few values: each is looked at once.
         codes, values = pd.factorize(column)
         try:
-            hits = np.fromiter((search.is_in(str(value)) for value in values), bool, len(values))
-        except TooSlow:
+            hits = found_in(pattern, map(str, values), ignore_case=pattern == pattern.lower())
+        except (ExpressionError, TooSlow):
             return everywhere
         found |= np.append(hits, False)[codes]  # the code of a missing value is -1: the appended no
     return found

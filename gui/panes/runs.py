@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -31,7 +30,9 @@ from PySide6.QtWidgets import (
 )
 
 from ...analysis.health import HealthMark
+from ...models.bounded_search import TooSlow, found_in
 from ...models.deferred import deferred
+from ...models.errors import ExpressionError
 from ...models.figure import Keys
 from ...models.linking import Emphasis
 from ...models.reductions import AUTOMATIC, NO_COLUMNS, How, RunColumn, higher_is_better, reduced, run_column
@@ -961,13 +962,13 @@ class GroupingPopup(QFrame):
         self.close()
 
     def _on_find_pattern_changed(self, pattern: str) -> None:
+        items = [self._list.item(row) for row in range(self._list.count())]
         try:
-            found = re.compile(pattern, re.IGNORECASE).search
-        except re.error:
+            found = found_in(pattern, [item.text() for item in items], ignore_case=True)
+        except (ExpressionError, TooSlow):
             return
-        for row in range(self._list.count()):
-            item = self._list.item(row)
-            item.setHidden(found(item.text()) is None)
+        for item, is_found in zip(items, found, strict=True):
+            item.setHidden(not is_found)
 
 
 class ConfigDialog(QDialog):

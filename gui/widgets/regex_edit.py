@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 
+from ...models.bounded_search import compiled
+from ...models.errors import ExpressionError
 from .literal_tip import literal_tip
 from .style_property import set_property
 
@@ -58,10 +58,10 @@ class RegexEdit(QLineEdit):
     def error(self) -> str:
         """Why what is typed is no regular expression; empty where it is one."""
         try:
-            re.compile(self.text())
-        except re.error as error:
-            where = f" at character {error.pos + 1}" if error.pos is not None else ""
-            return f"Not a regular expression: {error.msg}{where}. Nothing is filtered."
+            if self.text():
+                compiled(self.text())
+        except ExpressionError as error:
+            return f"{error.what} Nothing is filtered."
         return ""
 
     def set_pattern(self, pattern: str) -> None:

@@ -36,7 +36,7 @@ def test_that_a_fault_in_the_pattern_is_pointed_at_and_cannot_be_kept(dialog, wo
     dialog.set_pattern("mine", "*.log", "step (?P<step>")
     dialog.refresh()
     assert "no regular expression" in dialog.said
-    assert dialog._caret.text().index("▲") == 5
+    assert dialog._caret.text().index("▲") == 14
     dialog.accept()
     assert workspace.session.text_patterns == ()
 
