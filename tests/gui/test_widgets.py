@@ -196,7 +196,7 @@ def test_that_a_pattern_is_told_once_after_a_pause_and_an_invalid_one_says_why(q
     qtbot.waitUntil(lambda: bool(told))
     assert told == ["a("]
     assert edit.property("invalid") is True
-    assert "unterminated" in edit.toolTip()
+    assert "missing )" in edit.toolTip()
     edit.clear()
     qtbot.waitUntil(lambda: told == ["a(", ""])
     assert edit.property("invalid") is False
