@@ -394,6 +394,8 @@ class PanelView:
             self._shown = shown
             self.content.set_kept(False)
             self.content.update()
+        else:  # another figure in the same place, as a moved slider gives: the next one may change no mark here
+            self.content.set_kept(True)
 
     # --- painting
 

@@ -81,9 +81,8 @@ def test_that_a_share_of_top_models_resamples_no_proxy_again(monkeypatch: pytest
     store = scores()
     few, many = (asked("proxy.validity", store, top=top) for top in (0.1, 0.5))
     assert len(calls) == 3  # one a proxy
-    found = [result.estimates["t0/enrichment" if "t0/enrichment" in result.estimates else next(
-        key for key in result.estimates if key.endswith("/enrichment"))].value for result in (few, many)]  # fmt: skip
-    assert found[0] != found[1]
+    key = next(key for key in few.estimates if key.endswith("/enrichment"))
+    assert few.estimates[key].value != many.estimates[key].value
 
 
 def test_that_larger_steps_of_a_ladder_plan_no_battle_again(monkeypatch: pytest.MonkeyPatch) -> None:

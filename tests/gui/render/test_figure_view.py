@@ -970,3 +970,33 @@ def test_that_a_dragged_rule_has_no_more_digits_than_a_pixel_tells_apart(qtbot: 
     pixel = abs(panel.viewport.y_at(11) - panel.viewport.y_at(10))
     assert told.args[1] == round(told.args[1], 1 if pixel < 1 else 0)
     assert told.args[1] == pytest.approx(63.3, abs=2 * pixel)
+
+
+def test_that_a_new_figure_of_the_same_numbers_is_not_painted_again(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Points(key="moved", x=np.array([1.0, 2.0, 3.0]), y=np.array([0.0, 0.5, 1.0]), hue="c1")
+    view = show(FigureSpec(panels=(Panel(key="cells", marks=(CELLS,)), Panel(key="points", marks=(other,)))))
+    view.lay_out()  # from the second time on, what stays where it is is kept as a picture
+    QApplication.processEvents()
+    painted: list[str] = []
+    real = PanelView.paint
+
+    def told(panel: PanelView, painter: QPainter) -> None:
+        painted.append(panel.panel.key)
+        real(panel, painter)
+
+    monkeypatch.setattr(PanelView, "paint", told)
+    drawings = {key: one for panel in view.panels for key, one in panel.drawings.items()}
+    copy = replace(CELLS, values=CELLS.values.copy(), origin=Clauses("items", tuple(CELLS.origin.clauses)))
+    moved = replace(other, y=np.array([0.0, 0.7, 1.0]))
+    view.show_spec(FigureSpec(panels=(Panel(key="cells", marks=(copy,)), Panel(key="points", marks=(moved,)))))
+    QApplication.processEvents()
+    after = {key: one for panel in view.panels for key, one in panel.drawings.items()}
+    assert after["cells"] is drawings["cells"]
+    assert after["moved"] is not drawings["moved"]
+    assert set(painted) == {"points"}
+    recoloured = replace(CELLS, values=CELLS.values + 1)
+    view.show_spec(FigureSpec(panels=(Panel(key="cells", marks=(recoloured,)), Panel(key="points", marks=(moved,)))))
+    QApplication.processEvents()
+    assert "cells" in painted
