@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import threading
 import time
@@ -67,7 +68,8 @@ def main(
     app.setDesktopFileName("runglass")
     app.setWindowIcon(QIcon(str(resources.path("desktop", "runglass.svg"))))
 
-    window = MainWindow(Settings(), autosave=autosave_path(), furnished=False)
+    settings = Settings()
+    window = MainWindow(settings, autosave=autosave_path(), furnished=False)
     window.expect(bool(paths) or session is not None or demo)
     window.show()
 
@@ -79,6 +81,11 @@ def main(
     QTimer.singleShot(0, furnishing.start)
     status = app.exec()
     furnishing.finish()
+    if window.left_waiting:
+        # Python would wait for these threads, and they for a disk that does not answer.
+        settings.sync()
+        sys.stdout.flush()
+        os._exit(status)
     return status
 
 

@@ -5,6 +5,7 @@ One has everything looked at, about every second; the other, several times a sec
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -12,18 +13,21 @@ from dataclasses import dataclass, field
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
+from ..models.answering import PATIENCE
 from ..models.early_reading import EarlyReading
 from ..models.loader import Loader
 from ..models.pace import SHORTEST, live_rest, rest
 from ..models.progress import CancellableProgress
 from ..models.store import RunStore
 from ..models.tables import CurvePiece, Event
-from .tasks import FEED, TaskRunner
+from .tasks import FEED, TAIL, TaskRunner
 from .workspace import Workspace
 
 _LIVE_SECONDS = 60.0
-_TAIL = "tail"
-"""The slot in which what grew a moment ago is read on."""
+
+_WATCH_SECONDS = 1.0
+_SILENT_SECONDS = 6.0
+"""After so long without a sign of life, and without computing, a reading waits for a disk."""
 
 _AT_ONCE = 0.005
 """Seconds that are not worth waiting for."""
@@ -81,6 +85,13 @@ class Feed(QObject):
         self._tail_timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._tail_timer.timeout.connect(self._on_tail_timer_timeout)
         self._spent = (0.0, 0.0)
+        self._watch = QTimer(self)
+        self._watch.setInterval(round(1000 * _WATCH_SECONDS))
+        self._watch.timeout.connect(self._on_watch_timeout)
+        self._begun = 0
+        self._sign: tuple[object, ...] = ()
+        self._lively = (0.0, 0.0)
+        self._silent: frozenset[str] = frozenset()
         self._batch.connect(self._on_self_batch)
         tasks.let_go.connect(self._on_tasks_let_go)
         self.seconds = 0.0
@@ -100,18 +111,24 @@ class Feed(QObject):
         if begun is not None and begun.paths == tuple(roots) and not patterns:
             self._opening = _Opening(begun.loader, begun)
         else:
-            self._opening = _Opening(Loader(roots, patterns=patterns))
+            self._opening = _Opening(Loader(roots, patterns=patterns, patience=PATIENCE))
         self._grew.clear()
+        self._silent = frozenset()
         self._workspace.set_store(RunStore())
         self._read("Reading " + ", ".join(root.rstrip("/").rpartition("/")[2] for root in roots), first=True)
 
     def files(self) -> tuple[tuple[str, int, float], ...]:
-        """Give every file read so far: path, bytes, time of its last change; waits for a reading to end."""
+        """Give every file read so far: path, bytes, time of its last change; waits a moment for a reading to end."""
         opening = self._opening
         if opening is None:
             return ()
-        with opening.lock:
+        # A reading that waits for a disk which does not answer changes nothing while it waits.
+        has_ended = opening.lock.acquire(timeout=_WATCH_SECONDS)
+        try:
             return tuple(opening.loader.files())
+        finally:
+            if has_ended:
+                opening.lock.release()
 
     def refresh(self) -> None:
         """Look once for what is new, whether following or not."""
@@ -130,15 +147,18 @@ class Feed(QObject):
         """Stop reading for good."""
         self._timer.stop()
         self._tail_timer.stop()
+        self._watch.stop()
         self._opening = None
         self._tasks.cancel(FEED)
-        self._tasks.cancel(_TAIL)
+        self._tasks.cancel(TAIL)
 
     def _read(self, title: str, *, first: bool) -> None:
         opening = self._opening
         assert opening is not None
         started = time.monotonic()
         self._reading, self._is_paused = True, False
+        self._begun += 1
+        self._watch.start()
 
         def work(progress: CancellableProgress) -> float:
             with opening.lock:  # a reading that was cancelled may still be on its way out
@@ -162,6 +182,7 @@ class Feed(QObject):
             if first:
                 self.seconds = time.monotonic() - started
                 self.loaded.emit()
+            self._say_silent(opening)
             self._tail()
 
         def failed(error: Exception) -> None:
@@ -181,6 +202,8 @@ class Feed(QObject):
         if opening is None or not opening.loader.has_recent:
             return
         self._spent = (time.process_time(), time.monotonic())
+        self._begun += 1
+        self._watch.start()
 
         def work(progress: CancellableProgress) -> None:
             with opening.lock:
@@ -189,7 +212,33 @@ class Feed(QObject):
                     opening.store = opening.store.adding(events)
                     self._batch.emit(opening, opening.store, _grown(events))
 
-        self._tasks.start(_TAIL, "Following what grows", work, lambda _: self._tail(), self._on_tail_failed)
+        self._tasks.start(TAIL, "Following what grows", work, lambda _: self._tail(), self._on_tail_failed)
+
+    def _say_silent(self, opening: _Opening) -> None:
+        """Say once which folders do not answer, and look at them again."""
+        silent = opening.loader.silent
+        if silent - self._silent:
+            names = ", ".join(sorted(os.path.basename(path.rstrip("/\\")) for path in silent))
+            self.failed.emit(f"{names} does not answer. It is read as soon as it does; all else goes on.")
+        self._silent = silent
+        if silent and not self._timer.isActive():
+            QTimer.singleShot(round(1000 * SHORTEST), self, self.refresh)
+
+    def _on_watch_timeout(self) -> None:
+        """Say that a reading waits for a disk: nothing is read, and nothing computed either."""
+        state = next((state for state in self._tasks.running if state.slot in (FEED, TAIL)), None)
+        if state is None:
+            self._watch.stop()
+            return
+        sign = (self._begun, state.slot, state.done, state.what)
+        now, computed = time.monotonic(), time.process_time()
+        if sign != self._sign[:4]:
+            self._sign, self._lively = sign, (now, computed)
+        elif computed - self._lively[1] > 0.2 * (now - self._lively[0]):
+            self._lively = (now, computed)
+        elif now - self._lively[0] > _SILENT_SECONDS and len(self._sign) == 4:
+            self._sign = (*sign, "said")
+            self.failed.emit(f"{state.title} waits for a disk that does not answer. What was read is shown.")
 
     def _on_tail_failed(self, error: Exception) -> None:
         self.failed.emit(f"Reading stopped: {error}")

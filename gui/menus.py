@@ -12,10 +12,12 @@ from PySide6.QtWidgets import QMenu
 
 from ..analysis import registry
 from ..analysis.templates import templates
+from ..models.plain_text import plain
 from ..models.selection import EVERYTHING
 from ..resources import DEFAULT_PALETTE, palettes
 from .render.figure_view import FigureView
 from .theme import appearance, icon
+from .widgets.literal_tip import literal_tip
 from .widgets.swatch import stripes_pixmap
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class Menus(QObject):
     def _fill_recent(self, menu: QMenu) -> None:
         menu.clear()
         for path in self._window.files.recent:
-            menu.addAction(path, partial(self._window.files.open, [path]))
+            # An & in a menu stands for a letter that is underlined.
+            menu.addAction(plain(path).replace("&", "&&"), partial(self._window.files.open, [path]))
         if menu.isEmpty():
             menu.addAction("Nothing was opened yet").setEnabled(False)
 
@@ -160,7 +163,7 @@ class Menus(QObject):
         menu.clear()
         for one in templates():
             act = menu.addAction(one.title, partial(self._window.arrange_as, one))
-            act.setToolTip(one.about)
+            act.setToolTip(literal_tip(one.about))
             act.setEnabled(bool(one.answerable(self._window.workspace.now.kept)))
         menu.addSeparator()
         menu.addAction("Of a session file…", self._window.files.choose_layout)

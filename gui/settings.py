@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_state_path
 from PySide6.QtCore import QByteArray, QSettings
 
-from ..models import session as sessions
 from ..models.address import is_address, without_password
-from ..models.column_map import ColumnMap
+from ..models.answering import Answering
+from ..models.deferred import deferred
 from ..models.errors import SessionError
 
+if TYPE_CHECKING:
+    from ..models import session as sessions
+    from ..models.column_map import ColumnMap
+else:
+    sessions = deferred("..models.session", __package__)
+
 _MOST_RECENT = 12
+_PATIENCE = 0.2
+"""Seconds in which the folders that were open last answer, so that one that does not keeps nobody waiting."""
 
 
 class Settings:
@@ -32,13 +40,21 @@ class Settings:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or user_config_path("runglass", appauthor=False) / "runglass.ini"
         self._values = QSettings(str(self._path), QSettings.Format.IniFormat)
+        self._answering = Answering(_PATIENCE)
+
+    def sync(self) -> None:
+        """Write what was changed at once."""
+        self._values.sync()
 
     @property
     def recent(self) -> list[str]:
         """What was opened last, newest first; what is gone from this machine is left out."""
         stored: Any = self._values.value("recent", [])
         paths = [stored] if isinstance(stored, str) else [str(path) for path in stored or []]
-        return [path for path in paths if is_address(path) or Path(path).exists()]
+        here = [path for path in paths if not is_address(path)]
+        # Nobody can say whether what lies on a disk that does not answer is gone.
+        silent = self._answering.silent(here)
+        return [path for path in paths if is_address(path) or path in silent or Path(path).exists()]
 
     def add_recent(self, path: str) -> None:
         """Remember that something was opened; of an address, no password."""

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,16 @@ _log = logging.getLogger(__name__)
 
 FEED = "feed"
 """The slot in which files are read."""
+
+TAIL = "tail"
+"""The slot in which what grew a moment ago is read on."""
+
+_READING = frozenset({FEED, TAIL})
+_MOST_READERS = 16
+"""Threads for those slots, so that disks that do not answer keep no thread from computing."""
+
+_END_SECONDS = 4.0
+"""How long the end of what runs is waited for once it is no longer wanted: a disk that does not answer never lets go."""
 
 _PROGRESS_SECONDS = 0.05
 
@@ -81,6 +91,8 @@ class TaskRunner(QObject):
     def __init__(self, parent: QObject | None = None, *, workers: int = max(2, (os.cpu_count() or 2) - 1)) -> None:
         super().__init__(parent)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
+        self._readers = ThreadPoolExecutor(_MOST_READERS, thread_name_prefix="task-reader")
+        self._reading: set[Future[None]] = set()
         self._requests: dict[str, _Request] = {}
         self._generation = 0
         self._stopped = False
@@ -130,7 +142,11 @@ class TaskRunner(QObject):
 
         progress = CancellableProgress(report)
         self._requests[slot] = _Request(generation, TaskState(slot, title), progress, done, failed)
-        self._pool.submit(self._run, slot, generation, work, progress)
+        if slot in _READING:
+            self._reading = {future for future in self._reading if not future.done()}
+            self._reading.add(self._readers.submit(self._run, slot, generation, work, progress))
+        else:
+            self._pool.submit(self._run, slot, generation, work, progress)
         self.changed.emit()
 
     def cancel(self, slot: str) -> None:
@@ -141,14 +157,25 @@ class TaskRunner(QObject):
             self.let_go.emit(slot)
             self.changed.emit()
 
-    def stop(self) -> None:
-        """Cancel everything and wait for the worker threads to end; what is started after that is not done."""
+    def stop(self) -> bool:
+        """Cancel everything and wait for the worker threads to end; what is started after that is not done.
+
+        Returns
+        -------
+        bool
+            Whether all have ended: what reads from a disk that does not answer is not waited for.
+        """
         self._stopped = True
         for request in self._requests.values():
             request.progress.cancel()
         self._requests.clear()
         self.changed.emit()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        has_ended = not wait(self._reading, _END_SECONDS).not_done
+        if has_ended:
+            self._readers.shutdown(wait=True)
+        return has_ended
 
     def _run(self, slot: str, generation: int, work: Work, progress: CancellableProgress) -> None:
         try:

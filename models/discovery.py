@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from .address import is_address, local_path
+from .answering import Answering
 from .errors import ReadError
 from .natural_order import natural_order
 from .progress import Progress, quiet
@@ -23,10 +24,10 @@ from .readers.registry import reader_for
 from .tables import Problem
 from .text_pattern import TextPattern
 
-_PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 if TYPE_CHECKING:
     from .mirror import Mirror
 
+_PASSED_OVER = frozenset({"__pycache__", "node_modules", "site-packages", ".git", ".venv", ".ipynb_checkpoints"})
 
 _SETTLED_NS = 3_000_000_000
 """Age of a change from which on a further one has another time: the coarsest file systems count two seconds."""
@@ -38,6 +39,13 @@ _LIST_SECONDS = 30.0
 def as_text(path: str) -> str:
     """Give a path as text that can be written anywhere: bytes in a name that are no text are spelled out."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _place(path: str) -> str:
+    """Give the part of a pattern before its first wildcard: a folder."""
+    while glob.has_magic(path):
+        path = os.path.dirname(path) or os.curdir
+    return path
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -98,10 +106,17 @@ class Discovery:
         Folders, files, glob patterns or addresses.
     patterns : tuple of TextPattern
         How the user reads some text files; they come before all readers.
+    patience : float, optional
+        Seconds after which a path that does not answer is passed over until it does; None waits for ever.
     """
 
-    def __init__(self, paths: Sequence[Path | str], patterns: tuple[TextPattern, ...] = ()) -> None:
+    def __init__(
+        self, paths: Sequence[Path | str], patterns: tuple[TextPattern, ...] = (), patience: float | None = None
+    ) -> None:
         self._patterns = patterns
+        self._answering = None if patience is None else Answering(patience)
+        self.silent: frozenset[str] = frozenset()
+        """Paths that did not answer when they were last asked; what is below them is not looked at."""
         self._paths = [local_path(str(path)) or str(path) for path in paths]
         self._mirrors: dict[str, Mirror] = {}
         self._looks: dict[str, int] = {}
@@ -124,13 +139,16 @@ class Discovery:
             When `progress` says so while something elsewhere is listed.
         """
         self._look += 1
+        self.ask()
         files: dict[Path, list[Path]] = {}
         for path in self._paths:
-            if not is_address(path) and os.path.isfile(path):
+            if path not in self.silent and not is_address(path) and os.path.isfile(path):
                 file = Path(path).absolute()
                 files.setdefault(file.parent, []).append(file)
         for path in self._paths:
-            if is_address(path):
+            if path in self.silent:
+                yield Problem(as_text(path), "", "It does not answer; it is read as soon as it does.")
+            elif is_address(path):
                 yield from self._elsewhere(path, progress)
             elif os.path.isfile(path):
                 # Files of one folder that are opened one by one are read as they are where the folder is opened.
@@ -139,6 +157,15 @@ class Discovery:
                     yield from self._opened(folder, self._below(folder, folder), files.pop(folder))
             else:
                 yield from self._under(path)
+
+    def ask(self) -> None:
+        """Find out which paths are `silent` now; where patience has no end, none is."""
+        if self._answering is not None:
+            self.silent = self._answering.silent(path for path in self._paths if not is_address(path))
+
+    def is_silent(self, path: Path) -> bool:
+        """Whether a path lies below one that did not answer."""
+        return any(_is_within(os.path.join(path, ""), os.path.abspath(_place(one))) for one in self.silent)
 
     def _below(self, above: Path, path: Path) -> str:
         """Give `path` as a key: what `above` is called, then the way from there.
@@ -164,6 +191,8 @@ class Discovery:
     def _elsewhere(self, address: str, progress: Progress) -> Iterator[Source | Problem]:
         """Give the sources at an address, found in its mirror."""
         if address not in self._mirrors:
+            from .mirror import mirror_of
+
             self._mirrors[address] = mirror_of(address, _PASSED_OVER)
             self._mirrors[address].look_anew()
         mirror = self._mirrors[address]
@@ -191,8 +220,6 @@ class Discovery:
             relative = self._below(mirror.folder, mirror.folder)
             yield from self._walked(mirror.folder, relative, frozenset(), os.path.realpath(mirror.folder))
             return
-            from .mirror import mirror_of
-
         together: dict[Path, list[Path]] = {}
         for file in files:
             together.setdefault(file.parent, []).append(file)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from .answering import PATIENCE
 from .errors import Cancelled
 from .progress import CancellableProgress, Progress
 
@@ -25,10 +26,13 @@ class EarlyReading:
     ----------
     paths : sequence of str
         Folders, files, glob patterns or addresses.
+    patience : float, optional
+        Seconds after which a path that does not answer is passed over; see `Loader`.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], patience: float | None = PATIENCE) -> None:
         self.paths = tuple(paths)
+        self._patience = patience
         self._told = (0, 0, "")
         self._progress = CancellableProgress(self._tell)
         self._batches: queue.SimpleQueue[list[Event] | BaseException | None] = queue.SimpleQueue()
@@ -77,7 +81,7 @@ class EarlyReading:
         try:
             from .loader import Loader
 
-            self._loader = Loader(self.paths)
+            self._loader = Loader(self.paths, patience=self._patience)
             self._is_ready.set()
             for events in self._loader.new_events(self._progress):
                 self._batches.put(events)

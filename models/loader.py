@@ -113,6 +113,8 @@ class Loader:
         How the user reads some text files.
     workers : int
         Threads that read at once; the heavy parts of reading release the interpreter lock.
+    patience : float, optional
+        Seconds after which a path that does not answer is passed over until it does; None waits for ever.
     """
 
     def __init__(
@@ -121,8 +123,9 @@ class Loader:
         *,
         patterns: tuple[TextPattern, ...] = (),
         workers: int = min(4, os.cpu_count() or 1),
+        patience: float | None = None,
     ) -> None:
-        self._discovery = Discovery(paths, patterns)
+        self._discovery = Discovery(paths, patterns, patience)
         self._patterns = patterns
         self._workers = workers
         self._cursors: dict[tuple[str, str], Cursor | None] = {}
@@ -190,6 +193,11 @@ class Loader:
                 yield batch
 
     @property
+    def silent(self) -> frozenset[str]:
+        """What was opened and did not answer when it was last looked at."""
+        return self._discovery.silent
+
+    @property
     def has_recent(self) -> bool:
         """Whether sources on this machine grew a moment ago, so that `latest_events` may find something."""
         return bool(self._recent)
@@ -206,7 +214,10 @@ class Loader:
         now = time.monotonic()
         events: list[Event] = []
         read: list[tuple[_Found, _WasRead]] = []
+        self._discovery.ask()
         for identity, (watched, grew) in list(self._recent.items()):
+            if self._discovery.is_silent(watched.source.path):
+                continue
             state = _state(watched, None)
             if not state or state == self._states.get(identity):
                 if now - grew > _RECENT_SECONDS:
@@ -266,6 +277,13 @@ class Loader:
             if identity not in self._states and _makes_run(watched.reader):
                 news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
             changed.append(_Found(watched, state, mirror))
+        if self._discovery.silent:
+            # What lies where nothing answers is neither gone nor looked at.
+            for number, watched in self._looked_at.items():
+                if watched.identity not in seen and self._discovery.is_silent(watched.source.path):
+                    seen.add(watched.identity)
+                    looked_at[number] = watched
+                    self._recent.pop(watched.identity, None)
         self._looked_at = looked_at
         taken = (
             {path for watched in looked_at.values() for path in watched.source.paths}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .plain_text import plain
+
 
 def telling_names(keys: Collection[str]) -> dict[str, str]:
     """Give for each key the parts of its path in which the keys differ, joined by ``/``.
@@ -11,7 +13,7 @@ def telling_names(keys: Collection[str]) -> dict[str, str]:
     Levels that all keys share say nothing and are left out; a single key keeps its last part.
     """
     if len(keys) == 1:
-        return {key: key.rpartition("/")[2] for key in keys}
+        return {key: plain(key.rpartition("/")[2]) for key in keys}
     parts = {key: key.split("/") for key in keys}
     shortest = min(map(len, parts.values()), default=0)
     same_from_start = [len({path[level] for path in parts.values()}) == 1 for level in range(shortest)]
@@ -19,5 +21,5 @@ def telling_names(keys: Collection[str]) -> dict[str, str]:
     for key, path in parts.items():
         told = [part for level, part in enumerate(path) if level >= shortest or not same_from_start[level]]
         # A key that is the beginning of all others differs from them nowhere.
-        names[key] = "/".join(told) or path[-1]
+        names[key] = plain("/".join(told) or path[-1])
     return names

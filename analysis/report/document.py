@@ -23,6 +23,7 @@ import pandas as pd
 
 from ...models.errors import ExportError
 from ...models.figure import FigureSpec
+from ...models.plain_text import plain
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis
 from ...models.result import Result, shortened, significant, with_interval
@@ -306,7 +307,10 @@ def environment() -> jinja2.Environment:
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resource("report")), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(resource("report")),
+        autoescape=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,  # markup of ours is a kind of text
+        undefined=jinja2.StrictUndefined,
     )
 
 

@@ -343,7 +343,7 @@ class ColumnMapperDialog(QDialog):
         table = (before.table if before is not None else "") or self._rows.table or guessed_table(frame)
         self._pattern.setText(before.pattern if before is not None else glob.escape(self._rows.source))
         name = PurePosixPath(self._rows.source)
-        self._pattern.setToolTip(f"* stands for anything: *{name.suffix}, {name.parent}/*")
+        self._pattern.setToolTip(literal_tip(f"* stands for anything: *{name.suffix}, {name.parent}/*"))
         if before is not None:
             for column, text in before.derived:
                 self.add_derived(column, text)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 from ...models.figure import Axis
 from ...resources import Theme
 from ..theme import CAPTION, TICK, font
+from ..widgets.literal_tip import literal_tip
 from .marks import Colours
 from .ticks import Ticks, ticks
 
@@ -40,7 +41,7 @@ class ColourBar(GraphicsWidget):
     def measure(self, colours: Colours, length: float) -> float:
         """Take over what the colours mean, and give how broad bar and texts get beside so many pixels."""
         self._colours = colours
-        self.setToolTip(colours.label)
+        self.setToolTip(literal_tip(colours.label))
         metrics = QFontMetricsF(font(TICK))
         self._ticks = ticks(Axis(), colours.low, colours.high, min(int(length / (metrics.height() * 3.2)), 5))
         widest = max((metrics.horizontalAdvance(text) for text in self._ticks.texts), default=0.0)

@@ -32,6 +32,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ...models.plain_text import plain
 from ..theme import appearance, colour, icon
 from .literal_tip import literal_tip
 from .swatch import SIZE, swatch_pixmap
@@ -165,7 +166,7 @@ class CheckTreeModel(QAbstractItemModel):
         node, column = index.internalId(), index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole | Qt.ItemDataRole.AccessibleTextRole:
-                return self._face.text(node, column)
+                return plain(self._face.text(node, column))
             case Qt.ItemDataRole.ToolTipRole:
                 return literal_tip(self._face.help(node, column))
             case Qt.ItemDataRole.CheckStateRole:
