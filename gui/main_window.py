@@ -78,6 +78,8 @@ class MainWindow(QMainWindow):
         self._autosave = autosave
         self._is_furnished = False
         self._is_closed = False
+        self.left_waiting = False
+        """Whether, once closed, threads still wait for a disk that does not answer."""
         self._has_questions = False
         self.setWindowTitle("Runglass")
         self.setAcceptDrops(True)
@@ -696,4 +698,4 @@ class MainWindow(QMainWindow):
         self.files.stop()
         self.feed.stop()
         self.health.stop()
-        self.tasks.stop()
+        self.left_waiting = not self.tasks.stop()
