@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,6 +19,7 @@ from runglass.gui import system_libraries
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXAMPLE = Path(__file__).parent / "example_plugin"
 HOUSE = ("resources", "models", "analysis", "gui")
 SOURCES = {source for module in PROJECT["tool"]["setuptools"]["ext-modules"] for source in module["sources"]}
 KERNELS = "runglass/models/kernels/_compiled"
@@ -102,7 +104,7 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built_wheel(source: Path, folder: Path, **variables: str) -> Path:
     run_build([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)], **variables)
-    return next(folder.glob("runglass-*.whl"))
+    return next(folder.glob("runglass*.whl"))
 
 
 def run_build(command: list[str], **variables: str) -> None:
@@ -113,7 +115,10 @@ def run_build(command: list[str], **variables: str) -> None:
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a new environment that holds the wheel; dependencies are borrowed by `clean`."""
-    folder = tmp_path_factory.mktemp("environment")
+    return environment_with(tmp_path_factory.mktemp("environment"), wheel)
+
+
+def environment_with(folder: Path, *wheels: Path) -> Path:
     venv.create(folder, with_pip=False)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     target = subprocess.run(
@@ -122,8 +127,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         check=True,
     )
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(target.stdout.strip())
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(target.stdout.strip())
     return python
 
 
@@ -226,3 +232,14 @@ def test_that_every_module_of_the_models_and_analyses_imports_where_it_is_instal
     )
     answer = subprocess.run([python, "-c", code], **clean)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_that_the_example_plug_in_passes_its_own_tests_beside_the_wheel(
+    wheel: Path, clean: dict[str, object], tmp_path: Path
+) -> None:
+    source = shutil.copytree(EXAMPLE, tmp_path / "example", ignore=shutil.ignore_patterns("__pycache__"))
+    python = environment_with(tmp_path / "environment", wheel, built_wheel(source, tmp_path))
+    words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"]
+    answer = subprocess.run(words, **clean | {"cwd": source / "tests"})
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "skipped" not in answer.stdout

@@ -4,8 +4,10 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from runglass.__main__ import main
 from runglass.resources import demo_folder, path
 
 GUIDE = path("guide")
+EXAMPLE = Path(__file__).parents[1] / "packaging" / "example_plugin"
 PAGES = sorted(GUIDE.glob("*.md"))
 
 
@@ -51,27 +54,34 @@ def test_that_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     assert (tmp_path / "matrix.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.parametrize(
+    ("language", "files"),
+    [
+        ("toml", ["pyproject.toml"]),
+        ("python", ["example/plain_loss.py", "example/spread.py"]),
+        ("json", ["example/lab.json", "example/loss-watch.runglass.json"]),
+    ],
+)
+def test_that_the_guide_quotes_the_example_plug_in(language, files):
+    quoted = blocks("6-extend.md", language)
+    assert len(quoted) == len(files)
+    for block, name in zip(quoted, files, strict=True):
+        assert block in (EXAMPLE / name).read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def plugin(tmp_path):
-    """The package the guide makes, as it lies where it is installed."""
+    """The example plug-in as it lies where it is installed."""
     site = tmp_path / "site"
-    package, facts = site / "example", site / "example-1.0.dist-info"
-    package.mkdir(parents=True)
-    facts.mkdir()
-    reader, analysis = blocks("6-extend.md", "python")
-    (package / "__init__.py").write_text(
-        "from pathlib import Path\n\nTEMPLATE = Path(__file__).parent / 'loss-watch.runglass.json'\n"
-    )
-    (package / "plain_loss.py").write_text(reader)
-    (package / "spread.py").write_text(analysis)
-    (package / "loss-watch.runglass.json").write_text(
-        '{"runglass_session": 1, "title": "Loss watch", "about": "The loss.", "panes": '
-        '[{"key": "spread", "kind": "analysis", "analysis": "example.spread"}]}'
-    )
+    facts = site / "example-1.0.dist-info"
+    facts.mkdir(parents=True)
+    shutil.copytree(EXAMPLE / "example", site / "example", ignore=shutil.ignore_patterns("__pycache__"))
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
-    entries = blocks("6-extend.md", "toml")[0]
-    entries = re.sub(r'\[project\.entry-points\."(.+?)"\]', r"[\1]", entries).replace('"', "")
-    (facts / "entry_points.txt").write_text(entries)
+    groups = tomllib.loads((EXAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    points = (
+        f"[{group}]\n" + "".join(f"{name} = {what}\n" for name, what in own.items()) for group, own in groups.items()
+    )
+    (facts / "entry_points.txt").write_text("\n".join(points))
     for number, end in enumerate((1.0, 2.0, 4.0)):
         run = tmp_path / "runs" / f"r{number}"
         run.mkdir(parents=True)
@@ -116,3 +126,11 @@ def test_that_a_dashboard_that_cannot_be_read_is_said(plugin):
     ).stdout
     assert "'loss-watch' could not be read" in told
     assert told.strip().endswith("5")
+
+
+def test_that_a_palette_that_cannot_be_seen_is_said_and_refused(plugin, tmp_path):
+    (plugin / "example" / "lab.json").write_text('{"light": ["#ffffff", "#d55e00", "#359b73"]}')
+    asked = runglass(plugin, "ask", "example.spread", str(tmp_path / "runs"), "--palette", "lab")
+    assert asked.returncode == 2
+    assert "#ffffff cannot be seen on the light theme" in asked.stderr
+    assert "Traceback" not in asked.stderr

@@ -116,7 +116,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             point = EntryPoint(name, f"shelf:{name}", "runglass.palettes")
             setattr(Shelf, name, file)
             points.append(point)
-        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == "runglass.palettes" else [])
+        monkeypatch.setattr(
+            "importlib.metadata.entry_points", lambda group: points if group == "runglass.palettes" else []
+        )
         monkeypatch.setattr(EntryPoint, "load", lambda self: getattr(Shelf, self.name))
         forget()
 
