@@ -210,6 +210,8 @@ class MainWindow(QMainWindow):
         self.menus = rooms.Menus(self)
         self.tool_bar.attach(self.workspace, self.menus.root, (self.menus.undo, self.menus.redo))
         self.status = rooms.StatusBar(self.workspace, self.tasks, self.feed, self)
+        self.engine = rooms.EngineChoice(self.tasks, self._settings, self)
+        self.status.addPermanentWidget(self.engine.button)
         self.setStatusBar(self.status)
         yield
         self._connect()
@@ -503,6 +505,10 @@ class MainWindow(QMainWindow):
         from .panes.mapper import ColumnMapperDialog
 
         sources = [source] if source else [rows.source for rows in self.workspace.now.kept.untyped]
+    def choose_engine(self) -> None:
+        """Let the user say where heavy work runs."""
+        self.engine.choose()
+
         sources = sources or list(self.workspace.now.all.sources)
         if not sources:
             self._messages.say("There is no table open whose columns could be mapped.")
@@ -699,3 +705,4 @@ class MainWindow(QMainWindow):
         self.feed.stop()
         self.health.stop()
         self.left_waiting = not self.tasks.stop()
+        self.engine.close()

@@ -107,6 +107,8 @@ class Menus(QObject):
         menu.addSeparator()
         menu.addAction(act("Map columns…", window.map_columns))
         menu.addAction(act("Read text logs with a pattern…", window.add_text_pattern))
+        menu.addSeparator()
+        menu.addAction(act("Engine…", window.choose_engine))
 
     def _build_ask(self, menu: QMenu) -> None:
         menu.addAction(self._action("Find anything…", self._window.open_palette, "Ctrl+K"))

@@ -11,6 +11,7 @@ from ..models.selection import is_in
 from ..models.session import Pane, Session
 from ..models.store import RunStore
 from .breadcrumbs import Breadcrumbs
+from .engine_choice import EngineChoice
 from .exports import Exports
 from .feed import Feed
 from .health_watch import HealthWatch
@@ -33,6 +34,7 @@ __all__ = [
     "AnalysisPane",
     "Breadcrumbs",
     "CurvesPane",
+    "EngineChoice",
     "Exports",
     "Feed",
     "HealthWatch",

@@ -95,6 +95,15 @@ class Settings:
         self._values.setValue("palette", name)
 
     @property
+    def engine(self) -> str:
+        """Where heavy work runs, as the command line names it."""
+        return str(self._values.value("engine", "local"))
+
+    @engine.setter
+    def engine(self, name: str) -> None:
+        self._values.setValue("engine", name)
+
+    @property
     def has_seen_tour(self) -> bool:
         """Whether the user has been shown around."""
         return str(self._values.value("has_seen_tour", "false")) == "true"

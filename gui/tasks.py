@@ -20,6 +20,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal
 
+from ..models.engine import LOCAL, Engine
 from ..models.errors import Cancelled
 from ..models.progress import CancellableProgress
 
@@ -80,11 +81,14 @@ class TaskRunner(QObject):
     -------
     changed()
         A task was started, went on or ended; `running` tells which there are.
+    engine_changed()
+        Heavy work runs elsewhere from now on.
     let_go(slot)
         A running task was cancelled: its asker gets neither an answer nor an error.
     """
 
     changed = Signal()
+    engine_changed = Signal()
     let_go = Signal(str)
     _posted = Signal(str, int, str, object)
 
@@ -96,7 +100,18 @@ class TaskRunner(QObject):
         self._requests: dict[str, _Request] = {}
         self._generation = 0
         self._stopped = False
+        self._engine: Engine = LOCAL
         self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def engine(self) -> Engine:
+        """Where heavy work of the tasks runs."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._engine = engine
+        self.engine_changed.emit()
 
     @property
     def running(self) -> tuple[TaskState, ...]:

@@ -33,6 +33,7 @@ from PySide6.QtWidgets import (
 )
 
 from ...analysis import registry
+from ...models.engine import LOCAL, Engine, in_use, using
 from ...models.errors import RunglassError, SchemaError
 from ...models.figure import Band, FigureSpec
 from ...models.linking import Emphasis
@@ -81,8 +82,15 @@ def answered(identifier: str, options: dict[str, Any], store: RunStore, progress
     if lacking:
         raise RunglassError(f"{analysis.title} {lacking}.", remedy="Open such data, or map its columns.")
     question = question.resolved(store)
-    result = question.answer(store, progress=progress)
+    result = question.answer(store, engine=in_use(LOCAL, progress)[0], progress=progress)
     return Answer(analysis, question, result, analysis.figure(question, result), store)
+
+
+def _answered_on(
+    engine: Engine, work: Callable[[CancellableProgress], Answer], progress: CancellableProgress
+) -> Answer:
+    with using(engine, progress):
+        return work(progress)
 
 
 def data_key(store: RunStore, inputs: tuple[str, ...], options: Mapping[str, Any]) -> tuple[object, ...]:
@@ -181,6 +189,7 @@ class QuestionView(QWidget):
         self.figure_view.clicked.connect(self._on_figure_clicked)
         self.figure_view.brushed.connect(self._on_figure_brushed)
         self.figure_view.rule_dragged.connect(self.option_dragged)
+        tasks.engine_changed.connect(self._on_tasks_engine_changed)
         self.figure_view.point_dragged.connect(self.point_dragged)
         self.figure_view.menu_requested.connect(self.menu_wanted)
         self.figure_view.cursor_moved.connect(self.x_cursor_moved)
@@ -233,8 +242,10 @@ class QuestionView(QWidget):
     def _start(self) -> None:
         assert self._work is not None
         self._is_computing = True
-        self._spinner.start()
-        self._tasks.start(self._slot, self._title, self._work, self._on_answer, self._on_failure)
+        if not quietly:
+            self._spinner.start()
+        work = functools.partial(_answered_on, self._tasks.engine, self._work)
+        self._tasks.start(self._slot, self._title, work, self._on_answer, self._on_failure)
 
     def show_cursor(self, column: str, x: float | None) -> None:
         """Show the shared cursor in the panels that have an axis with that column."""
@@ -324,6 +335,11 @@ class QuestionView(QWidget):
             self._settle()
             self.answer = None
             self._error.set_content("It was stopped before it was answered.", button=_AGAIN)
+    def _on_tasks_engine_changed(self) -> None:
+        """Ask again what was refused, or is being computed, elsewhere; what is answered would come out the same."""
+        if self._asked and (self.answer is None or self._is_computing):
+            self._start()
+
             self._stack.setCurrentWidget(self._error)
             self.answered.emit(None)
 

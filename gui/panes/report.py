@@ -280,14 +280,14 @@ class ReportDialog(QDialog):
         self._said.setText("Answering…")
         session, kept, files = self._workspace.session, self._workspace.now.kept, self._files
         folder, key = Path(self._folder.text()).expanduser(), str(self._style.currentData())
-        palette = appearance().theme.palette_name
+        palette, engine = appearance().theme.palette_name, self._tasks.engine
 
         def work(progress: CancellableProgress) -> tuple[Path, int]:
             from ...analysis.report.document import write_report
             from ...analysis.report.styles import style_named
             from ...analysis.session_report import report_of
 
-            document = report_of(session, Opened(kept, files()), progress=progress)
+            document = report_of(session, Opened(kept, files()), engine=engine, progress=progress)
             style = style_named(key, palette)
             pages = write_report(document, folder, style=style, progress=progress)
             return pages[0], sum(bool(section.refusal) for section in document.sections)
