@@ -210,9 +210,9 @@ class MainWindow(QMainWindow):
         self.menus = rooms.Menus(self)
         self.tool_bar.attach(self.workspace, self.menus.root, (self.menus.undo, self.menus.redo))
         self.status = rooms.StatusBar(self.workspace, self.tasks, self.feed, self)
+        self.setStatusBar(self.status)
         self.engine = rooms.EngineChoice(self.tasks, self._settings, self)
         self.status.addPermanentWidget(self.engine.button)
-        self.setStatusBar(self.status)
         yield
         self._connect()
         self._share_room()
@@ -500,15 +500,15 @@ class MainWindow(QMainWindow):
 
     # -- columns and patterns -------------------------------------------------------------------------------------------
 
+    def choose_engine(self) -> None:
+        """Let the user say where heavy work runs."""
+        self.engine.choose()
+
     def map_columns(self, source: str = "") -> None:
         """Let the user say what the columns of a table mean."""
         from .panes.mapper import ColumnMapperDialog
 
         sources = [source] if source else [rows.source for rows in self.workspace.now.kept.untyped]
-    def choose_engine(self) -> None:
-        """Let the user say where heavy work runs."""
-        self.engine.choose()
-
         sources = sources or list(self.workspace.now.all.sources)
         if not sources:
             self._messages.say("There is no table open whose columns could be mapped.")

@@ -184,12 +184,12 @@ class QuestionView(QWidget):
         self._spinner.timeout.connect(self._on_spinner_timeout)
         tasks.changed.connect(self._on_tasks_changed)
         tasks.let_go.connect(self._on_tasks_let_go)
+        tasks.engine_changed.connect(self._on_tasks_engine_changed)
 
         self.figure_view.hovered.connect(workspace.hover)
         self.figure_view.clicked.connect(self._on_figure_clicked)
         self.figure_view.brushed.connect(self._on_figure_brushed)
         self.figure_view.rule_dragged.connect(self.option_dragged)
-        tasks.engine_changed.connect(self._on_tasks_engine_changed)
         self.figure_view.point_dragged.connect(self.point_dragged)
         self.figure_view.menu_requested.connect(self.menu_wanted)
         self.figure_view.cursor_moved.connect(self.x_cursor_moved)
@@ -242,8 +242,7 @@ class QuestionView(QWidget):
     def _start(self) -> None:
         assert self._work is not None
         self._is_computing = True
-        if not quietly:
-            self._spinner.start()
+        self._spinner.start()
         work = functools.partial(_answered_on, self._tasks.engine, self._work)
         self._tasks.start(self._slot, self._title, work, self._on_answer, self._on_failure)
 
@@ -328,6 +327,11 @@ class QuestionView(QWidget):
                     self._bar.setRange(0, state.total)
                     self._bar.setValue(state.done)
 
+    def _on_tasks_engine_changed(self) -> None:
+        """Ask again what was refused, or is being computed, elsewhere; what is answered would come out the same."""
+        if self._asked and (self.answer is None or self._is_computing):
+            self._start()
+
     def _on_tasks_let_go(self, slot: str) -> None:
         """Say that the user stopped it: a figure of an older question would pass for the answer."""
         if slot == self._slot and self._asked:
@@ -335,11 +339,6 @@ class QuestionView(QWidget):
             self._settle()
             self.answer = None
             self._error.set_content("It was stopped before it was answered.", button=_AGAIN)
-    def _on_tasks_engine_changed(self) -> None:
-        """Ask again what was refused, or is being computed, elsewhere; what is answered would come out the same."""
-        if self._asked and (self.answer is None or self._is_computing):
-            self._start()
-
             self._stack.setCurrentWidget(self._error)
             self.answered.emit(None)
 
