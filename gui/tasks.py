@@ -6,6 +6,9 @@ The cycle of a request:
 2. a worker thread runs it with a progress that raises `Cancelled` once it is no longer wanted;
 3. the worker posts what happened, with its generation, to the GUI thread (a queued signal);
 4. there it is compared with the slot's newest generation: an older one is dropped, the newest is given to the asker.
+
+Askers draw what they are given. Of several answers that come together each gets a turn of the event loop of its own, so that
+the window hears the user in between.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from ..models.engine import LOCAL, Engine
 from ..models.errors import Cancelled
@@ -101,6 +105,10 @@ class TaskRunner(QObject):
         self._generation = 0
         self._stopped = False
         self._engine: Engine = LOCAL
+        self._answers: deque[tuple[str, int, str, Any]] = deque()
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._on_turn_timeout)
         self._posted.connect(self._on_posted, Qt.ConnectionType.QueuedConnection)
 
     @property
@@ -211,13 +219,30 @@ class TaskRunner(QObject):
             _log.debug("The answer of %s came after the end", slot)
 
     def _on_posted(self, slot: str, generation: int, kind: str, value: Any) -> None:
-        request = self._requests.get(slot)
-        if request is None or request.generation != generation:
-            return
         if kind == "progress":
-            step, total, what = value
-            request.state = TaskState(slot, request.state.title, step, total, what)
+            request = self._wanted(slot, generation)
+            if request is not None:
+                step, total, what = value
+                request.state = TaskState(slot, request.state.title, step, total, what)
+                self.changed.emit()
+        elif self._turn.isActive():
+            self._answers.append((slot, generation, kind, value))
         else:
+            self._give(slot, generation, kind, value)
+
+    def _on_turn_timeout(self) -> None:
+        if self._answers:
+            self._give(*self._answers.popleft())
+
+    def _give(self, slot: str, generation: int, kind: str, value: Any) -> None:
+        """Give an answer to its asker, or drop it where it comes too late; the next one waits for the next turn."""
+        self._turn.start(0)
+        request = self._wanted(slot, generation)
+        if request is not None:
             del self._requests[slot]
             (request.done if kind == "done" else request.failed)(value)
-        self.changed.emit()
+            self.changed.emit()
+
+    def _wanted(self, slot: str, generation: int) -> _Request | None:
+        request = self._requests.get(slot)
+        return request if request is not None and request.generation == generation else None
