@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -19,7 +18,11 @@ S = TypeVar("S")
 class Lineage:
     """What arrays have in common of which each is the beginning of the next."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "known")
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, tuple[int, Any]] = {}
+        """What was worked out last, by function and arguments: of how many values, and what."""
 
 
 class _Buffer(np.ndarray):
@@ -83,7 +86,6 @@ class Growing(Generic[S]):
 
     def __init__(self, extend: Callable[..., S]) -> None:
         self._extend = extend
-        self._known: WeakKeyDictionary[Lineage, dict[Hashable, tuple[int, Any]]] = WeakKeyDictionary()
         self.__doc__ = extend.__doc__
 
     def __call__(self, array: np.ndarray, *key: Hashable) -> S:
@@ -91,17 +93,15 @@ class Growing(Generic[S]):
         line = lineage(array)
         if line is None:
             return self._extend(None, array, 0, *key)
-        known = self._known.get(line)
-        if known is None:
-            known = self._known[line] = {}
-        start, state = known.get(key, (0, None))
+        place = (self, key)
+        start, state = line.known.get(place, (0, None))
         if start == len(array) and start:
             found: S = state
             return found
         if start > len(array):  # an older array is asked about again
             return self._extend(None, array, 0, *key)
         made = self._extend(state, array, start, *key)
-        known[key] = (len(array), made)
+        line.known[place] = (len(array), made)
         return made
 
 

@@ -171,6 +171,10 @@ class QuestionView(QWidget):
         self._bar = QProgressBar(self)
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(2)
+        # Or the figure would be laid out and painted anew each time it comes and goes.
+        policy = self._bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self._bar.setSizePolicy(policy)
         self._bar.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -216,7 +220,8 @@ class QuestionView(QWidget):
         self._next = None
         if asked == self._asked:
             return
-        if self._is_computing and _differs_in_data_only(asked, self._asked):
+        is_growth = _differs_in_data_only(asked, self._asked)
+        if self._is_computing and is_growth:
             # Data that come in faster than they are answered would otherwise never be shown.
             self._next = (identifier, dict(options), where)
             return
@@ -224,7 +229,7 @@ class QuestionView(QWidget):
         self._store = store  # held, so that the identities in the key stay those of living objects
         self._title = analysis.title
         self._work = functools.partial(answered, identifier, dict(options), store)
-        self._start()
+        self._start(quietly=is_growth and self.answer is not None)
 
     @property
     def shown(self) -> Answer | None:
@@ -239,10 +244,12 @@ class QuestionView(QWidget):
         self._tasks.cancel(self._slot)
         self._settle()
 
-    def _start(self) -> None:
+    def _start(self, *, quietly: bool = False) -> None:
+        """Compute; `quietly` where the figure that is shown is right but for what came in a moment ago."""
         assert self._work is not None
         self._is_computing = True
-        self._spinner.start()
+        if not quietly:
+            self._spinner.start()
         work = functools.partial(_answered_on, self._tasks.engine, self._work)
         self._tasks.start(self._slot, self._title, work, self._on_answer, self._on_failure)
 

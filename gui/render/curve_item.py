@@ -24,11 +24,11 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
 from ...analysis.decimate import Places, ZoomableLine
 from ...models.figure import Line, Scale
-from ...models.growing_array import continues
+from ...models.growing_array import continues, extremes, finite_values
 from ...models.kernels.strokes import Columns, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
-from .marks import alike
+from .marks import Box, Window, alike, line_extent
 from .ticks import to_axis
 from .viewport import Viewport, polygon
 
@@ -66,11 +66,36 @@ _PIECE = 128
 class _Curve:
     """One line, ready to be painted."""
 
-    __slots__ = ("line", "mark")
+    __slots__ = ("_before", "_box", "_line", "_places", "mark", "scales")
 
-    def __init__(self, mark: Line, line: ZoomableLine) -> None:
+    def __init__(
+        self, mark: Line, scales: tuple[Scale, Scale], before: _Curve | None, places: dict[int, Places]
+    ) -> None:
         self.mark = mark
-        self.line = line
+        self.scales = scales
+        self._line: ZoomableLine | None = None
+        self._before = before._line or before._before if before is not None else None
+        self._places = places
+        self._box: tuple[Window | None, Box] | None = None
+
+    @property
+    def line(self) -> ZoomableLine:
+        """Its data in axis units; of a line that only grew, what was worked out before is kept."""
+        if self._line is None:
+            self._line = _line(self.mark, *self.scales, self._before, self._places)
+            self._before = None
+        return self._line
+
+    def extent(self, window: Window | None) -> Box:
+        """Give the box around it, or around what of it lies in a window of x, in axis units."""
+        if self._box is None or self._box[0] != window:
+            x, y = self.mark.x, self.mark.y
+            is_plain = window is None and "log" not in self.scales and len(x) > 0
+            if is_plain and finite_values(x) == len(x) and finite_values(y) == len(y):
+                self._box = (window, (*extremes(x), *extremes(y)))
+            else:
+                self._box = (window, line_extent(self.line, window))
+        return self._box[1]
 
     def pattern(self, theme: Theme) -> tuple[float, ...]:
         """Give lengths of strokes and gaps in widths of the line."""
@@ -98,6 +123,7 @@ class _Layer:
         self._theme = theme
         self._extra = extra
         self._points: dict[str, int] = {}
+        self._travelled: dict[str, float] = {}
         self._steps = self._made()
 
     def paint_on(self, seconds: float) -> None:
@@ -112,42 +138,52 @@ class _Layer:
     def grow(self, curves: Sequence[_Curve]) -> bool:
         """Paint the points that curves got since they were painted, on what is there; False where all had better be anew."""
         tails = [(curve, max(self._points.get(curve.mark.key, 0) - 1, 0)) for curve in curves]
-        tails = [(curve, first) for curve, first in tails if len(curve.line.x) - 1 > first]
-        if sum(len(curve.line.x) - first for curve, first in tails) > _MOST_NEW:
-            return False
-        if any(curve.pattern(self._theme) for curve, _ in tails):
+        tails = [(curve, first) for curve, first in tails if len(curve.mark.x) - 1 > first]
+        if sum(len(curve.mark.x) - first for curve, first in tails) > _MOST_NEW:
             return False
         if not tails:
             return True
         view = self.viewport
-        px = view.x(np.concatenate([curve.line.x[first:] for curve, first in tails])) * view.ratio
-        py = view.y(np.concatenate([curve.line.pyramid.y[first:] for curve, first in tails])) * view.ratio
+        x_scale, y_scale = tails[0][0].scales
+        x = np.concatenate([curve.mark.x[first:] for curve, first in tails])
+        y = np.concatenate([curve.mark.y[first:] for curve, first in tails])
+        px, py = view.x(to_axis(x, x_scale)) * view.ratio, view.y(to_axis(y, y_scale)) * view.ratio
         is_whole = bool(np.isfinite(px).all() and np.isfinite(py).all())
         px, py = np.clip(px, -_FAR, _FAR), np.clip(py, -_FAR, _FAR)
-        pens: dict[tuple[str, float, float], QPen] = {}
+        lengths = np.append(np.nan_to_num(np.hypot(np.diff(px), np.diff(py))), 0.0)
+        pens: dict[tuple[str, float, float], tuple[QPen, tuple[float, ...]]] = {}
         painter = QPainter(self.image)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         end = 0
         for curve, first in tails:
-            mark, begin, end = curve.mark, end, end + len(curve.line.x) - first
+            mark, begin, end = curve.mark, end, end + len(curve.mark.x) - first
             look = (mark.hue, mark.opacity, mark.width)
             if look not in pens:
                 colour = _blended(self._theme, mark.hue, min(mark.opacity + self._extra, 1.0))
-                pens[look] = QPen(colour, (mark.width + self._extra) * view.ratio)
-                pens[look].setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-                pens[look].setCapStyle(Qt.PenCapStyle.RoundCap)
-            painter.setPen(pens[look])
+                pen, pattern = QPen(colour, (mark.width + self._extra) * view.ratio), curve.pattern(self._theme)
+                pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+                pen.setCapStyle(Qt.PenCapStyle.FlatCap if pattern else Qt.PenCapStyle.RoundCap)
+                if pattern:
+                    pen.setDashPattern([max(part, 0.1) for part in pattern])
+                pens[look] = (pen, pattern)
+            pen, pattern = pens[look]
+            if pattern:
+                # A dash goes on where it stopped.
+                travelled = self._travelled.get(mark.key, 0.0)
+                pen.setDashOffset(travelled / pen.widthF())
+                self._travelled[mark.key] = travelled + float(lengths[begin : end - 1].sum())
+            painter.setPen(pen)
             own = px[begin:end], py[begin:end]
             for start, stop in [(0, end - begin)] if is_whole else _unbroken(*own):
                 painter.drawPolyline(polygon(own[0][start:stop], own[1][start:stop]))
-            self._points[mark.key] = len(curve.line.x)
+            self._points[mark.key] = len(mark.x)
         painter.end()
         return True
 
     def _made(self) -> Iterator[bool]:
         """Make the image in steps of a few milliseconds."""
         viewport = self.viewport
-        self._points = {curve.mark.key: len(curve.line.x) for curve in self._curves}
+        self._points = {curve.mark.key: len(curve.mark.x) for curve in self._curves}
         for curve in self._curves:
             while not curve.line.is_prepared:
                 curve.line.prepare()
@@ -245,6 +281,15 @@ class Curves:
         """The lines with their data in axis units, in the order drawn."""
         return [(curve.mark, curve.line) for curve in self._curves.values()]
 
+    @property
+    def marks(self) -> list[Line]:
+        """The lines, in the order drawn."""
+        return [curve.mark for curve in self._curves.values()]
+
+    def extents(self, window: Window | None) -> list[Box]:
+        """Give the box around each line, or around what of it lies in a window of x, in axis units."""
+        return [curve.extent(window) for curve in self._curves.values()]
+
     def set_lines(self, marks: Sequence[Line], x_scale: Scale, y_scale: Scale, *, rescaled: bool) -> bool:
         """Take lines over; those with the same arrays keep what was worked out for them.
 
@@ -267,7 +312,7 @@ class Curves:
             known = None if rescaled else old.get(mark.key)
             if known is None or known.mark.x is not mark.x or known.mark.y is not mark.y:
                 only_grew = only_grew and known is not None and _goes_on(mark, known.mark)
-                known, changed = _Curve(mark, _line(mark, x_scale, y_scale, known, places)), True
+                known, changed = _Curve(mark, (x_scale, y_scale), known, places), True
             elif not alike(known.mark, mark):
                 known.mark, changed, only_grew = mark, True, False
             new[mark.key] = known
@@ -363,12 +408,14 @@ def _goes_on(mark: Line, before: Line) -> bool:
     return looks[0] == looks[1] and continues(mark.x, before.x) and continues(mark.y, before.y)
 
 
-def _line(mark: Line, x_scale: Scale, y_scale: Scale, before: _Curve | None, places: dict[int, Places]) -> ZoomableLine:
-    """Give the line of a mark; of one that only grew, what was worked out before is kept."""
+def _line(
+    mark: Line, x_scale: Scale, y_scale: Scale, before: ZoomableLine | None, places: dict[int, Places]
+) -> ZoomableLine:
+    """Give the line of a mark; what was worked out of the one before is kept where it begins with it."""
     y = to_axis(mark.y, y_scale)
     along = places.get(id(mark.x))
     if before is not None:
-        made = before.line.extended_by(to_axis(mark.x, x_scale) if along is None else along, y)
+        made = before.extended_by(to_axis(mark.x, x_scale) if along is None else along, y)
     else:
         made = ZoomableLine(Places(to_axis(mark.x, x_scale)) if along is None else along, y)
     places[id(mark.x)] = made.places

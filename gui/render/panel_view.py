@@ -14,7 +14,6 @@ from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QGraphicsScene, QGraphicsSceneWheelEvent, QStyleOptionGraphicsItem, QWidget
 
 from ...analysis.axis_room import room_for_markers, share_left_free
-from ...analysis.decimate import ZoomableLine
 from ...models.figure import Axis, Band, Bars, Cells, Line, Mark, Panel, Points, Rule, Scale, Text
 from ...models.natural_order import natural_order
 from ...models.selection import Clause
@@ -26,7 +25,7 @@ from .colour_bar import ColourBar
 from .curve_item import Curves
 from .emphasis import Emphasis, mask
 from .legend import Legend, entries, free_corner
-from .marks import Box, Canvas, Drawing, Window, alike, drawing, line_extent
+from .marks import Box, Canvas, Drawing, Window, alike, drawing
 from .overlay import Overlay, Reading, Row
 from .ticks import distance, number, place, signed, to_axis, to_data
 from .viewport import Viewport
@@ -188,7 +187,6 @@ class PanelView:
         self.head_indent = 0.0
         self._falls = self._has_cells = self._has_words = False
         self._only_grew = False
-        self._extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
         self._box: Box | None = None
         self._windows: tuple[Window, Window] | None = None
         self._theme: Theme | None = None
@@ -300,7 +298,7 @@ class PanelView:
     def _apply_emphasis(self) -> None:
         for one in self.drawings.values():
             one.bright = mask(self._emphasis, getattr(one.mark, "origin", None), one.elements)
-        masks = {line.key: mask(self._emphasis, line.origin, 1) for line, _ in self.curves.lines}
+        masks = {line.key: mask(self._emphasis, line.origin, 1) for line in self.curves.marks}
         if all(found is None for found in masks.values()):
             self.curves.emphasise(None)
         else:
@@ -336,14 +334,7 @@ class PanelView:
             high = math.inf if self.x.high is None else float(to_axis(np.array([self.x.high]), self.x.scale)[0])
             window = None if math.isnan(low) or math.isnan(high) else (low, high)
         boxes = [one.extent(window) for one in self.drawings.values()]
-        extents: dict[str, tuple[ZoomableLine, object, Box]] = {}
-        for line, data in self.curves.lines:
-            known = self._extents.get(line.key)
-            if known is None or known[0] is not data or known[1] != window:
-                known = (data, window, line_extent(data, window))
-            extents[line.key] = known
-            boxes.append(known[2])
-        self._extents = extents
+        boxes += self.curves.extents(window)
         if not boxes:
             return (math.nan,) * 4
         table = np.array(boxes)
@@ -365,7 +356,8 @@ class PanelView:
         x, y = self._with_room("x", x), self._with_room("y", y)
         if self._only_grew:
             self._only_grew = False
-            x, y = _stretched(self.x_window, x), _stretched(self.y_window, y)
+            x = x if self.x_is_free else _stretched(self.x_window, x, *box[:2])
+            y = y if self.y_is_free else _stretched(self.y_window, y, *box[2:])
         return x, y
 
     def _with_room(self, which: str, window: Window) -> Window:
@@ -933,7 +925,7 @@ class PanelView:
                 middle = int(np.argmin(np.abs(np.array(ys) - self.overlay.mouse.y())))
             first = min(max((middle or 0) - fits // 2, 0), len(readings) - fits)
             shown = readings[first : first + fits]
-        raws = {line.faint_of: line for line, _ in self.curves.lines if line.faint_of}
+        raws = {line.faint_of: line for line in self.curves.marks if line.faint_of}
         bands = {_about(mark.origin, mark.hue): mark for mark in self.panel.marks if isinstance(mark, Band)}
         same_x = len({one[2] for one in readings}) == 1
         has_raw = any(one[0].key in raws for one in shown)
@@ -1096,17 +1088,24 @@ def _fitted(axis: Axis, low: float, high: float, margin: float, *, flush: bool) 
     return (start, stop)
 
 
-def _stretched(old: Window, new: Window) -> Window:
+def _stretched(old: Window, new: Window, low: float, high: float) -> Window:
     """Give the window for data that grow: the one before while they are in it, else one that has room for more of them.
 
     What was painted can then stay nearly always, and axes stand still.
+
+    Parameters
+    ----------
+    old, new : Window
+        The one before, and the one that would just fit.
+    low, high : float
+        Ends of the data.
     """
-    span, room = old[1] - old[0], new[1] - new[0]
-    if old[0] <= new[0] and new[1] <= old[1] and room >= (1 - 2 * _ROOM_TO_GROW) * span:
-        return old
-    below = _ROOM_TO_GROW * room if new[0] < old[0] else 0.0
-    above = _ROOM_TO_GROW * room if new[1] > old[1] else 0.0
-    return new[0] - below, new[1] + above
+    room = new[1] - new[0]
+    slack = 2 * _ROOM_TO_GROW * room
+    low, high = max(low, new[0]), min(high, new[1])  # what an axis leaves out by its limits needs no room
+    start = new[0] - _ROOM_TO_GROW * room if low < old[0] else old[0]
+    stop = new[1] + _ROOM_TO_GROW * room if high > old[1] else old[1]
+    return (start if start >= new[0] - slack else new[0]), (stop if stop <= new[1] + slack else new[1])
 
 
 def _sane(window: Window, old: Window) -> Window:

@@ -15,6 +15,7 @@ from runglass.gui.render.curve_item import Curves
 from runglass.gui.render.viewport import Viewport
 from runglass.gui.theme import appearance
 from runglass.models.figure import Line
+from runglass.models.growing_array import grown
 
 WIDTH, HEIGHT = 300, 200
 
@@ -202,3 +203,84 @@ def test_that_strokes_cover_what_all_segments_would(owner: QObject, noise: float
         for right in (-1, 0, 1):
             near |= np.roll(ours, (down, right), (0, 1))
     assert (theirs & ~near).sum() <= 0.002 * theirs.sum()
+
+
+class Followed:
+    """Two lines that grow: each time the same arrays with more behind them."""
+
+    def __init__(self, points: int) -> None:
+        self.arrays = [[np.zeros(0), np.zeros(0)] for _ in range(2)]
+        self.points = 0
+        self.grow(points)
+
+    def grow(self, points: int) -> None:
+        new = np.arange(self.points, points, dtype=float)
+        self.points = points
+        for number, (x, y) in enumerate(self.arrays):
+            self.arrays[number] = [grown(x, new), grown(y, 5 + 4 * np.sin(new / 3 + number))]
+
+    def lines(self, **look: Any) -> list[Line]:
+        return [Line(key=str(n), x=x, y=y, hue=f"c{n}", **look) for n, (x, y) in enumerate(self.arrays)]
+
+
+@pytest.mark.parametrize("look", [{}, {"dash": "dashed"}, {"width": 3.0}, {"opacity": 0.3}])
+def test_that_lines_that_grow_are_painted_where_they_grow_on_the_image_that_is_there(
+    owner: QObject, look: dict[str, Any]
+) -> None:
+    followed = Followed(20)
+    shown = Shown(owner, *followed.lines(**look))
+    shown.pixels(0, 60)
+    layer = shown.curves._all._whole
+    for points in (21, 22, 40, 58):
+        followed.grow(points)
+        shown.show(*followed.lines(**look))
+        assert shown.curves.only_grew
+        assert not shown.curves.is_current
+        continued = shown.pixels(0, 60)
+        assert shown.curves.is_current
+    assert shown.curves._all._whole is layer
+    anew = Shown(owner, *followed.lines(**look)).pixels(0, 60)
+    inked = [one[:, :, 3] > 0 for one in (continued, anew)]
+    # Joints are smoothed a little differently, and dashes begin anew where the image was continued.
+    least = 0.6 if "dash" in look else 0.95
+    assert np.count_nonzero(inked[0] & inked[1]) > least * np.count_nonzero(inked[0] | inked[1])
+    assert shown.pixels(0, 30).tolist() == Shown(owner, *followed.lines(**look)).pixels(0, 30).tolist()
+
+
+def test_that_lines_that_differ_in_more_than_new_points_are_painted_anew(owner: QObject) -> None:
+    followed = Followed(20)
+    shown = Shown(owner, *followed.lines())
+    assert not shown.curves.only_grew
+    for change, only_grew in (
+        ({}, True),
+        ({"width": 2.0}, False),
+        ({"width": 2.0}, True),
+    ):
+        followed.grow(followed.points + 5)
+        shown.show(*followed.lines(**change))
+        assert shown.curves.only_grew is only_grew
+    shown.show(followed.lines(width=2.0)[0])
+    assert not shown.curves.only_grew
+    shown.show(line("0", np.ones(90), width=2.0))
+    assert not shown.curves.only_grew
+
+
+def test_that_an_image_in_the_making_is_finished_before_what_grew_meanwhile_is_painted_on_it(owner: QObject) -> None:
+    followed = Followed(20)
+    shown = Shown(owner, *followed.lines())
+    viewport = Viewport(0.0, 60.0, 0.0, 10.0, WIDTH, HEIGHT)
+    stack = shown.curves._all
+    theme = appearance().theme
+    stack.aim(viewport, list(shown.curves._curves.values()), theme)
+    layer = stack._next
+    followed.grow(50)
+    shown.show(*followed.lines())
+    stack.aim(viewport, list(shown.curves._curves.values()), theme)
+    assert stack._next is layer
+    shown.pixels(0, 60)
+    continued = shown.pixels(0, 60)
+    assert stack._whole is layer
+    assert shown.curves.is_current
+    anew = Shown(owner, *followed.lines()).pixels(0, 60)
+    inked = [one[:, :, 3] > 0 for one in (continued, anew)]
+    assert np.count_nonzero(inked[0] & inked[1]) > 0.95 * np.count_nonzero(inked[0] | inked[1])

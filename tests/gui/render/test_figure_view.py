@@ -36,6 +36,7 @@ from runglass.models.figure import (
     Rule,
     Text,
 )
+from runglass.models.growing_array import grown
 from runglass.models.selection import Between, is_in
 
 X = np.linspace(0.0, 10.0, 50)
@@ -1000,3 +1001,34 @@ def test_that_a_new_figure_of_the_same_numbers_is_not_painted_again(
     view.show_spec(FigureSpec(panels=(Panel(key="cells", marks=(recoloured,)), Panel(key="points", marks=(moved,)))))
     QApplication.processEvents()
     assert "cells" in painted
+
+
+def test_that_axes_stand_still_for_most_points_that_come_behind_a_line_and_fit_it_again_when_asked(show: Show) -> None:
+    x, y = (grown(np.zeros(0), values) for values in (np.arange(100.0), np.arange(100.0)))
+    view = show(figure(Line(key="line", x=x, y=y)))
+    panel = view.panels[0]
+    fitting = panel.x_window
+    windows = []
+    for number in range(100, 200):
+        x, y = grown(x, np.array([float(number)])), grown(y, np.array([float(number)]))
+        view.show_spec(figure(Line(key="line", x=x, y=y)))
+        assert panel.x_window[0] <= 0 < number <= panel.x_window[1] <= 1.2 * number
+        assert panel.y_window[1] >= number
+        windows.append(panel.x_window)
+    assert len(set(windows)) < 20
+    assert windows[-1] != fitting
+    view.show_spec(figure(Line(key="line", x=np.arange(200.0), y=np.arange(200.0))))  # not known to have grown
+    anew = show(figure(Line(key="line", x=np.arange(200.0), y=np.arange(200.0))))
+    assert panel.x_window == anew.panels[0].x_window
+
+
+def test_that_a_range_the_user_chose_stays_while_a_line_grows(show: Show) -> None:
+    x = grown(np.zeros(0), np.arange(100.0))
+    view = show(figure(Line(key="line", x=x, y=x)))
+    view.set_x_range("step", "linear", 10.0, 20.0)
+    x = grown(x, np.arange(100.0, 150.0))
+    view.show_spec(figure(Line(key="line", x=x, y=x)))
+    assert view.panels[0].x_window == (10.0, 20.0)
+    view.reset()
+    low, high = view.panels[0].x_window
+    assert -10 < low <= 0 < 149 <= high < 165
