@@ -14,7 +14,7 @@ def stored_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     Raises
     ------
     ValueError
-        When it holds Python objects, is damaged, or its header promises more than the archive says it has.
+        When it holds Python objects or records, is damaged, or its header promises more than the archive says it has.
     """
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
@@ -25,6 +25,8 @@ def stored_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"its header is damaged: {error}") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never unpickled")
+    if dtype.kind == "V" or (dtype.kind in "mM" and np.datetime_data(dtype)[0] == "generic"):
+        raise ValueError(f"its values are of the kind {dtype}, which is neither number, text nor time")
     # The header alone decides how much memory is taken, so it must not say more than is there.
     if int(np.prod(shape, dtype=object)) * dtype.itemsize > info.file_size:
         raise ValueError("it is shorter than its header says")

@@ -103,7 +103,7 @@ class ExpressionError(RunglassError):
 
     def __init__(self, what: str, *, text: str, position: int = 0, remedy: str = "") -> None:
         self.text = text
-        self.position = position
+        self.position = min(max(position, 0), len(text))
         super().__init__(what, remedy=remedy)
 
 

@@ -47,6 +47,25 @@ class Lines:
         return self.data.endswith(b"\n")
 
 
+def require_short_lines(data: bytes) -> None:
+    """Refuse text with a line of more than 16 MiB.
+
+    Raises
+    ------
+    ReadError
+        When there is one: a cell of that length takes minutes to be understood.
+    """
+    at = 0
+    while at + MAX_LINE_BYTES < len(data):
+        at = data.rfind(b"\n", at, at + MAX_LINE_BYTES + 1) + 1
+        if not at:
+            raise _too_long()
+
+
+def _too_long() -> ReadError:
+    return ReadError(f"It has a line of more than {MAX_LINE_BYTES >> 20} MiB, so it is no log.")
+
+
 def marks(file: BinaryIO, end: int) -> Marks:
     """Give what identifies the part of a file before `end`."""
     file.seek(0)
@@ -106,7 +125,7 @@ def lines(file: BinaryIO, start: int, size: int, block_bytes: int = BLOCK_BYTES)
         place, used = place + read, used + read
         cut = room.rfind(b"\n", 0, used) + 1
         if used - cut > MAX_LINE_BYTES:
-            raise ReadError(f"It has a line of more than {MAX_LINE_BYTES >> 20} MiB, so it is no log.")
+            raise _too_long()
         if cut:
             with memoryview(room) as whole, whole[:cut] as ended:
                 data = bytes(ended)

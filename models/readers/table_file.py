@@ -24,7 +24,7 @@ import orjson
 from ..array_archive import stored_array
 from ..deferred import deferred
 from ..errors import ReadError
-from ..growing_file import lines
+from ..growing_file import lines, require_short_lines
 from ..json_document import as_python_writes
 from ..progress import Progress
 from ..recognition import columns_by_alias, judged, names_output, recognised, with_categories
@@ -182,6 +182,7 @@ def _text_of(path: Path) -> bytes:
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ReadError("It is UTF-16 text.", remedy="Save it as UTF-8.")
+    require_short_lines(data)
     if b"\0" in data:
         raise ReadError("It is not text: it holds zero bytes.")
     if not data.isascii():

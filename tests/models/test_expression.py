@@ -88,6 +88,13 @@ def test_that_an_operation_that_does_not_fit_is_said_in_a_sentence():
         parse("family * family").values(FRAME)
 
 
+@pytest.mark.parametrize("text", ["(1,\n2 = 3", "l````````)h`s", "\n\n)", "é" * 30 + " +", "(" * 50])
+def test_that_the_place_of_a_mistake_lies_in_the_text(text):
+    with pytest.raises(ExpressionError) as error:
+        parse(text).values(FRAME)
+    assert 0 <= error.value.position <= len(text)
+
+
 def test_that_constants_divided_by_zero_are_infinite_as_columns_are():
     assert parse("1 / (2 - 2) > loss").mask(FRAME).tolist() == [True, True, False]
 

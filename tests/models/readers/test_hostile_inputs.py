@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -139,6 +140,21 @@ def test_that_a_header_that_is_no_python_is_named(tmp_path: Path) -> None:
     assert "header is damaged" in said(opened(written(tmp_path, {"run/predictions.npz": archive(("a.npy", member))})))
 
 
+@pytest.mark.parametrize("kind", ["<m8", "<M8", "|V8", "|V0"])
+@pytest.mark.parametrize("shape", ["(5,)", "(5, 2)"])
+@pytest.mark.parametrize("names", [("probs", "labels"), ("labels", "probs")])
+def test_that_arrays_that_are_no_numbers_texts_or_times_are_named(
+    tmp_path: Path, kind: str, shape: str, names: tuple[str, str]
+) -> None:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(80)
+    labels = io.BytesIO()
+    np.save(labels, np.zeros(5, int))
+    files = zip(names, (member, labels.getvalue()), strict=True)
+    written(tmp_path, {"run/predictions.npz": archive(*((f"{name}.npy", data) for name, data in files))})
+    assert "neither number, text nor time" in said(opened(tmp_path))
+
+
 # -- folders --------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +204,39 @@ def test_that_a_hundred_thousand_columns_are_refused_with_a_number(tmp_path: Pat
     head = "item,label,prediction,step," + ",".join(f"c{number}" for number in range(100_000))
     store = opened(written(tmp_path, {f"run/{name}": f"{head}\n" + ",".join(["1"] * 100_004) + "\n"}))
     assert "100004 columns" in said(store)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("metrics.csv", "1000002 columns"), ("predictions.csv", "1000002 columns")]
+)
+def test_that_a_million_columns_take_little_memory_and_time(tmp_path: Path, name: str, found: str) -> None:
+    names = b"".join(b",c%d" % number for number in range(1_000_000))
+    written(tmp_path, {f"run/{name}": b"step,loss" + names + b"\n" + b"1" + b",2" * 1_000_001 + b"\n"})
+    tracemalloc.start()
+    store = opened(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found in said(store)
+    assert peak < 400 << 20
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "train.log", "predictions.csv"])
+def test_that_a_line_of_a_hundred_megabytes_is_not_held(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / name, "wb") as file:
+        file.write(
+            b'{"item": 1, "label": 1, "prediction": "' if name.endswith("jsonl") else b"item,label,prediction\n1,1,"
+        )
+        for _ in range(100):
+            file.write(b"9" * (1 << 20))
+        file.write(b'"}\n' if name.endswith("jsonl") else b"\n")
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    opened(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 350 << 20
+    assert pa.total_allocated_bytes() - before < 64 << 20
 
 
 @pytest.mark.parametrize(
