@@ -16,7 +16,7 @@ from ..analysis import registry
 from ..models import session as sessions
 from ..models.address import is_address
 from ..models.early_reading import EarlyReading
-from ..models.errors import RunglassError
+from ..models.errors import NewerSession, RunglassError
 from ..models.selection import EVERYTHING
 from ..models.session import Grouping, Session
 from ..resources import demo_folder
@@ -204,7 +204,8 @@ class SessionFiles(QObject):
             last = sessions.load(self._autosave)
         except RunglassError as error:
             # What is open next is kept under the same name, so that this file would be lost.
-            kept = self._autosave.with_suffix(".damaged.json")
+            what = "newer" if isinstance(error, NewerSession) else "damaged"
+            kept = self._autosave.with_suffix(f".{what}.json")
             with contextlib.suppress(OSError):
                 os.replace(self._autosave, kept)
                 self._messages.say(

@@ -77,13 +77,20 @@ def test_that_a_window_that_was_killed_offers_its_session_at_the_next_start(proj
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b'{"runglass_session": 1, "roo', b'{"runglass_session": 99}', b"\xff\0", b"[" * 10**5]
+    ("content", "why"),
+    [
+        (b"", "damaged"),
+        (b'{"runglass_session": 1, "roo', "damaged"),
+        (b'{"runglass_session": 99}', "newer"),
+        (b"\xff\0", "damaged"),
+        (b"[" * 10**5, "damaged"),
+    ],
 )
-def test_that_a_damaged_session_is_refused_and_a_copy_is_kept(window, tmp_path, content):
+def test_that_a_session_that_cannot_be_opened_is_refused_and_a_copy_is_kept(window, tmp_path, content, why):
     saved = tmp_path / "autosave.json"
     saved.write_bytes(content)
     window.files.offer_last_session()
-    kept = tmp_path / "autosave.damaged.json"
+    kept = tmp_path / f"autosave.{why}.json"
     assert "cannot be opened" in window._messages.text
     assert kept.name in window._messages.text
     assert kept.read_bytes() == content
