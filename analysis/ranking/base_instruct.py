@@ -20,7 +20,7 @@ from ...models.selection import All, is_in
 from ...models.store import RunStore
 from ..answers import present
 from ..rank_correlation import FEWEST, PairOrders, correlation_intervals, interval_method, why_no_interval
-from ..resampling import DRAWS
+from ..resampling import DRAWS, Interval, percentile_interval
 from ..score_marks import interval_rows
 from ..score_table import chosen_scores
 
@@ -108,6 +108,9 @@ class BaseInstructQuestion(Question):
         "mean", help="where a base has several instruct models: their mean, or the first"
     )
     better: Literal["as stated", "higher", "lower"] = option("as stated", help="direction of the scores")
+    unit: Literal["pairs", "items"] = option(
+        "pairs", help="what the intervals of tau-b are over; items needs standard errors"
+    )
     cluster: str = option(
         "", help="column of base models that are resampled together (family)", choices="columns of scores"
     )
@@ -179,7 +182,11 @@ class BaseInstructQuestion(Question):
                 "models": pd.concat([one.pairs.assign(task=one.name) for one in tasks], ignore_index=True),
             },
             notes=(
-                f"Unit: the {unit}, n = {n}. tau-b: {100 * asked.level:g} % {method}.",
+                f"Unit: the item, n = {n} pairs of models. Scores are redrawn from Gaussians of their standard errors "
+                f"({100 * asked.level:g} %, {asked.draws} draws, seed {asked.seed}); what was observed holds such noise "
+                "already, so these intervals lie lower than the tau-b of the true scores."
+                if asked.unit == "items"
+                else f"Unit: the {unit}, n = {n}. tau-b: {100 * asked.level:g} % {method}.",
                 "Families of one lab move together: name the column of the family (cluster), or read intervals as too narrow."
                 if not asked.cluster
                 else "Families are resampled whole.",
@@ -204,7 +211,7 @@ def _clusters(frame: pd.DataFrame, column: str) -> dict[str, str]:
 def _pairs(rows: pd.DataFrame, links: dict[str, str], asked: BaseInstructQuestion) -> pd.DataFrame:
     """Give one row a base model with the score of its instruct model beside its own."""
     values = rows.assign(model=rows["model"].astype(str))[
-        ["model", "value", "good", *([asked.stage] if asked.stage else [])]
+        ["model", "value", "good", "stderr", *([asked.stage] if asked.stage else [])]
     ]
     if asked.stage:
         stages = values[asked.stage].astype(str)
@@ -217,10 +224,14 @@ def _pairs(rows: pd.DataFrame, links: dict[str, str], asked: BaseInstructQuestio
     if child["base"].duplicated().any():
         grouped = child.groupby("base", sort=False)
         first = grouped["model"].first() if asked.children == "first" else grouped["model"].agg(", ".join)
-        numbers = grouped[["value", "good"]].first() if asked.children == "first" else grouped[["value", "good"]].mean()
+        columns = ["value", "good", "stderr"]
+        numbers = grouped[columns].first() if asked.children == "first" else grouped[columns].mean()
+        if asked.children == "mean":  # errors of different models on the same items are taken as independent
+            several = child.assign(square=child["stderr"] ** 2).groupby("base", sort=False)["square"]
+            numbers["stderr"] = np.sqrt(several.sum(min_count=1)) / several.size()
         child = numbers.assign(model=first).reset_index()
-    joined = base[["base", "value", "good"]].merge(
-        child[["base", "model", "value", "good"]], on="base", suffixes=("_base", "_instruct")
+    joined = base[["base", "value", "good", "stderr"]].merge(
+        child[["base", "model", "value", "good", "stderr"]], on="base", suffixes=("_base", "_instruct")
     )
     return joined.rename(columns={"model": "instruct"})
 
@@ -230,6 +241,22 @@ def _tau(orders: PairOrders, codes: np.ndarray, counts: np.ndarray) -> np.ndarra
     return orders.against_in_draws(0, counts[:, codes])[:, [1]]
 
 
+def _redrawn(task: str, pairs: pd.DataFrame, asked: BaseInstructQuestion) -> np.ndarray:
+    """Give tau-b of scores redrawn from Gaussians of their standard errors, shape (draws,)."""
+    errors = pairs[["stderr_base", "stderr_instruct"]].to_numpy(float)
+    if not np.isfinite(errors).all():
+        raise AnalysisError(
+            f"Scores of {task} have no standard errors, so items cannot be resampled.",
+            remedy="Choose unit pairs, or give a column stderr.",
+        )
+    scores = pairs[["good_base", "good_instruct"]].to_numpy(float)
+    drawn = scores + errors * np.random.default_rng(asked.seed).standard_normal((asked.draws, *scores.shape))
+    first, second = np.triu_indices(len(pairs), 1)
+    signs = np.sign(drawn[:, first] - drawn[:, second])
+    taus: np.ndarray = signs.prod(axis=2).mean(axis=1)
+    return taus
+
+
 def _consistency(
     task: str, metric: str, pairs: pd.DataFrame, codes: np.ndarray, asked: BaseInstructQuestion, engine: Engine
 ) -> TaskConsistency:
@@ -237,10 +264,12 @@ def _consistency(
     orders = PairOrders.of(np.column_stack([base, instruct]))
     tau = float(orders.against(0)[1])
     units = int(codes.max()) + 1
-    ends = correlation_intervals(
-        partial(_tau, orders, codes), units, asked.level, draws=asked.draws, seed=asked.seed, engine=engine
-    )
-    low, high = (float(np.asarray(end)[0]) for end in ends)
+    if asked.unit == "items":
+        ends: Interval = percentile_interval(_redrawn(task, pairs, asked), asked.level)
+    else:
+        statistic = partial(_tau, orders, codes)
+        ends = correlation_intervals(statistic, units, asked.level, draws=asked.draws, seed=asked.seed, engine=engine)
+    low, high = (float(np.asarray(end).ravel()[0]) for end in ends)
     estimate = Estimate(
         tau, low, high, asked.level, why_no_interval="" if math.isfinite(low) else why_no_interval(units, tau)
     )

@@ -101,3 +101,20 @@ def test_that_a_slope_stands_for_both_models() -> None:
     assert to_json(lines["b0"].origin)["clauses"] == [{"is_in": "model", "values": ["b0", "i0"]}]
     assert (lines["b0"].hue, lines["b2"].hue) == ("c0", "muted")
     assert BaseInstructQuestion.from_json(question.to_json()) == question
+
+
+def test_that_items_are_resampled_by_the_standard_errors() -> None:
+    instruct = [value + 0.1 for value in BASE]
+    sure, unsure = (
+        asked(scores(BASE, instruct, stderr=error), unit="items", draws=500).estimates["tau_b"] for error in (1e-3, 1.0)
+    )
+    assert (sure.low, sure.high) == (1, 1)
+    assert unsure.low < 0.6 < unsure.high
+    with pytest.raises(AnalysisError, match="no standard errors"):
+        asked(scores(BASE, instruct), unit="items")
+    halved = scores(BASE, instruct, stderr=0.4)
+    extra = halved[halved["model"].str.startswith("i")].assign(model=lambda t: "second " + t["model"])
+    both = asked(pd.concat([halved, extra], ignore_index=True), unit="items", draws=2000)
+    alone = asked(halved, unit="items", draws=2000)
+    # A mean of two children has the smaller error.
+    assert both.estimates["tau_b"].low >= alone.estimates["tau_b"].low
