@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -387,7 +387,10 @@ def _read(found: _Found, cursor: Cursor | None, progress: Progress) -> _WasRead:
     still_wanted = _only_cancelled(progress)
     try:
         if mirror is not None:
-            mirror.fetch([file for path in source.paths for file in reader.needed(path)], still_wanted)
+            if reader.stays(source.path, *mirror.sizes(source.path)):
+                source = replace(source, address=mirror.address_of(source.path))
+            else:
+                mirror.fetch([file for path in source.paths for file in reader.needed(path)], still_wanted)
         for event in reader.read(source, cursor, still_wanted):
             if isinstance(event, Cursor):
                 cursor = event

@@ -239,6 +239,24 @@ class Mirror:
             return self.shown
         return f"{_before_pattern(self.shown).rstrip('/')}/{name}"
 
+    def address_of(self, path: Path) -> str:
+        """Give the address of a file as it is opened; it may hold a password."""
+        if self._is_file and len(self._remote) == 1:
+            return self.address
+        return f"{_before_pattern(self.address).rstrip('/')}/{self._name(path)}"
+
+    def sizes(self, path: Path) -> tuple[int, int]:
+        """Give the bytes of a file elsewhere, and of all files of its ending in its folder, as far as they are known."""
+        name = self._name(path)
+        folder, ending = name.rpartition("/")[0], name.rpartition(".")[2]
+        beside = sum(
+            one.size or 0
+            for other, one in self._remote.items()
+            if other.rpartition("/")[0] == folder and other.rpartition(".")[2] == ending
+        )
+        remote = self._remote.get(name)
+        return (remote.size or 0 if remote is not None else 0), beside
+
     def holds(self, path: Path) -> bool:
         """Whether a path here is of this mirror."""
         return path.is_relative_to(self.folder)

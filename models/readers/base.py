@@ -115,12 +115,15 @@ class Source:
         Key of the run it is, or of the folder whose runs it describes.
     reader : str
         Name of the reader.
+    address : str
+        Where the file really is, which stayed there; the path holds at most its beginning. Empty for all others.
     """
 
     paths: tuple[Path, ...]
     relative: str
     run: str
     reader: str
+    address: str = field(default="", repr=False)
 
     @property
     def path(self) -> Path:
@@ -179,6 +182,16 @@ class Reader:
         What lies elsewhere is brought here before it is read, and nothing else is.
         """
         return self.watched(path)
+
+    def stays(self, path: Path, size: int, beside: int) -> bool:
+        """Whether a file elsewhere is read where it is (`Source.address`) and not brought here.
+
+        Parameters
+        ----------
+        size, beside : int
+            Bytes of the file, and of all files of its ending in its folder.
+        """
+        return False
 
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read what is new since `cursor` (all, where it is None) and give a `Cursor` as the last event.

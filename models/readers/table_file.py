@@ -14,18 +14,21 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
+from ..address import is_address, without_password
 from ..array_archive import stored_array
 from ..deferred import deferred
+from ..distant_file import distant_file
 from ..errors import ReadError
 from ..growing_file import lines, require_short_lines
 from ..json_document import as_python_writes
+from ..mirror import LARGEST_BYTES
 from ..progress import Progress
 from ..recognition import columns_by_alias, judged, names_output, recognised, with_categories
 from ..tables import Event, Problem, StoredRows, TableRows
@@ -39,6 +42,7 @@ else:
     pd = deferred("pandas")
     pa = deferred("pyarrow")
 
+_PARQUET = (".parquet", ".pq")
 _SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".npz"})
 _MOST_BYTES = 8 << 30
 _MOST_ARRAY_BYTES = 2 << 30
@@ -77,6 +81,10 @@ class TableFileReader(Reader):
         """Take any file whose ending is that of a table; readers that know it better come first."""
         return Match.MAYBE if entry.suffix in _SUFFIXES else Match.NO
 
+    def stays(self, path: Path, size: int, beside: int) -> bool:
+        """Leave Parquet where it is that memory would not hold: a quarter as many bytes fill it once they are unpacked."""
+        return path.suffix.lower() in _PARQUET and (size > LARGEST_BYTES or beside > memory_for_tables() / 4)
+
     def read(self, source: Source, cursor: Cursor | None, progress: Progress) -> Iterator[Event | Cursor]:
         """Read the whole table.
 
@@ -86,11 +94,16 @@ class TableFileReader(Reader):
             When it is no table, or larger than memory should be filled with.
         """
         path = source.path
+        if source.address:
+            first, blocks = _distant(source.address, model_of(source.relative))
+            yield TableRows(source.relative, self.name, first, blocks.table, StoredRows(blocks.sizes, blocks))
+            yield Cursor()
+            return
         size = require_regular(path)
         if size == 0:
             raise ReadError("The file is empty.")
         suffix = path.suffix.lower()
-        is_parquet = suffix in (".parquet", ".pq")
+        is_parquet = suffix in _PARQUET
         if size > _MOST_BYTES and not is_parquet:
             raise ReadError(f"It has {size / 2**30:.0f} GiB; tables of at most {_MOST_BYTES >> 30} GiB are read.")
         progress(0, size, source.relative)
@@ -297,12 +310,17 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def _parquet_file(path: Path) -> Iterator[parquet.ParquetFile]:
+def _parquet_file(place: str | Path) -> Iterator[parquet.ParquetFile]:
+    """Open a Parquet file here or at an address."""
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
-            yield file
+        if isinstance(place, str) and is_address(place):
+            with distant_file(place) as opened, parquet.ParquetFile(opened) as file:
+                yield file
+        else:
+            with parquet.ParquetFile(place) as file:
+                yield file
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -342,8 +360,8 @@ class _ParquetBlocks:
 
     Attributes
     ----------
-    path : Path
-        The file.
+    place : str
+        The file: a path or an address, which any process can open.
     name : str
         The model whose results it holds, where it does not name one.
     sizes : tuple of int
@@ -354,7 +372,7 @@ class _ParquetBlocks:
         Whether its items have no name but the number of their row.
     """
 
-    path: Path
+    place: str = field(repr=False)
     name: str
     sizes: tuple[int, ...]
     table: str
@@ -365,11 +383,14 @@ class _ParquetBlocks:
     ) -> Iterator[pd.DataFrame]:
         """Give the rows of a block under the names of the first rows, some at a time."""
         at = sum(self.sizes[:number])
-        with _parquet_file(self.path) as file:
+        with _parquet_file(self.place) as file:
             schema = file.schema_arrow
+            metadata = file.metadata
+            if number >= metadata.num_row_groups or metadata.row_group(number).num_rows != self.sizes[number]:
+                raise ReadError(f"{self._shown} has other rows than when it was opened.", remedy="Open it again.")
             # Rows that are named by their number have to be counted; all others can be left out before they are converted.
             kept = {} if self.numbers_items else self._kept(schema, among)
-            if not _may_hold(file.metadata.row_group(number), kept):
+            if not _may_hold(metadata.row_group(number), kept):
                 return
             columns = None if wanted is None else self._columns(schema.names, wanted)
             for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[number], columns=columns):
@@ -381,12 +402,16 @@ class _ParquetBlocks:
                 table, frame = recognised(_with_arrays_as_columns(_frame(rows)), self.name)
                 if table != self.table:
                     raise ReadError(
-                        f"{self.path.name}: rows from {at:,} on read as {table or 'no table'}, not as {self.table}."
+                        f"{self._shown}: rows from {at:,} on read as {table or 'no table'}, not as {self.table}."
                     )
                 if self.numbers_items:
                     frame = frame.assign(item=np.arange(at, at + len(frame)))
                 at += batch.num_rows
                 yield frame
+
+    @property
+    def _shown(self) -> str:
+        return PurePosixPath(without_password(self.place)).name if is_address(self.place) else Path(self.place).name
 
     def _kept(self, schema: pa.Schema, among: Mapping[str, frozenset[Any]]) -> dict[str, list[str]]:
         """Give the columns of text of the file whose values are asked for, with these values."""
@@ -454,20 +479,37 @@ def _large(path: Path, size: int, name: str) -> tuple[pd.DataFrame, _ParquetBloc
         When it is too large and cannot be read block by block either.
     """
     with _parquet_file(path) as file:
-        metadata, schema = file.metadata, file.schema_arrow
-        beside = sum(one.stat().st_size for one in path.parent.iterdir() if one.suffix.lower() in (".parquet", ".pq"))
-        taken = _bytes_in_memory(metadata, schema) * max(1.0, beside / max(size, 1))
+        beside = sum(one.stat().st_size for one in path.parent.iterdir() if one.suffix.lower() in _PARQUET)
+        taken = _bytes_in_memory(file.metadata, file.schema_arrow) * max(1.0, beside / max(size, 1))
         if taken <= memory_for_tables():
             return None
-        if metadata.num_columns > _MOST_COLUMNS:
-            raise ReadError(f"It has {metadata.num_columns} columns; at most {_MOST_COLUMNS} are read.")
-        sizes = tuple(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups))
-        batch = next(file.iter_batches(_FIRST_ROWS), None)
+        return _in_blocks(file, str(path.absolute()), name)
+
+
+def _distant(address: str, name: str) -> tuple[pd.DataFrame, _ParquetBlocks]:
+    """Give the first rows of a file elsewhere, and its blocks, which stay there.
+
+    Raises
+    ------
+    ReadError
+        When it cannot be read block by block.
+    """
+    with _parquet_file(address) as file:
+        return _in_blocks(file, address, name)
+
+
+def _in_blocks(file: parquet.ParquetFile, place: str, name: str) -> tuple[pd.DataFrame, _ParquetBlocks]:
+    metadata = file.metadata
+    if metadata.num_columns > _MOST_COLUMNS:
+        raise ReadError(f"It has {metadata.num_columns} columns; at most {_MOST_COLUMNS} are read.")
+    sizes = tuple(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups))
+    batch = next(file.iter_batches(_FIRST_ROWS), None)
     rows = _with_arrays_as_columns(_frame(pa.Table.from_batches([batch]))) if batch is not None else pd.DataFrame()
     table, first = recognised(rows, name)
     if table not in ("predictions", "scores", "comparisons") or len(first) != len(rows):
+        taken = _bytes_in_memory(metadata, file.schema_arrow)
         raise ReadError(
-            f"Its {sum(sizes):,} rows of {metadata.num_columns} columns would take about {taken / 2**30:.0f} GiB of "
+            f"Its {sum(sizes):,} rows of {metadata.num_columns} columns would take about {taken / 2**30:.1f} GiB of "
             "memory, and only long tables of predictions, scores or comparisons are read in parts."
         )
     # Rows that have only a number are counted from the start wherever reading starts.
@@ -475,7 +517,7 @@ def _large(path: Path, size: int, name: str) -> tuple[pd.DataFrame, _ParquetBloc
     if table == "predictions" and "item" not in rows.columns and len(rows) > 1:
         later = recognised(rows[1:].reset_index(drop=True), name)[1]
         numbers_items = bool(first["item"].iloc[0] == 0 and later["item"].iloc[0] == 0)
-    return first, _ParquetBlocks(path, name, sizes, table, numbers_items)
+    return first, _ParquetBlocks(place, name, sizes, table, numbers_items)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
