@@ -140,7 +140,7 @@ class RunStore:
 
     def reading_as(self, maps: tuple[ColumnMap, ...]) -> RunStore:
         """Give the same data under other column maps."""
-        return replace(self, maps=maps)
+        return self if maps == self.maps else replace(self, maps=maps)
 
     def noted(self, notes: Mapping[str, Mapping[str, Any]]) -> RunStore:
         """Give the same data with settings a user adds to runs; they are columns of the runs table like any other.
@@ -205,7 +205,7 @@ class RunStore:
             if len(curve):
                 yield run, curve
 
-    @property
+    @cached_property
     def points(self) -> int:
         """Number of points of all curves of all runs."""
         return sum(len(curve) for run in self.runs.values() for curve in run.curves.values())

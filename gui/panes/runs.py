@@ -380,14 +380,14 @@ class RunsPane(QWidget):
         self._face.store = store
         self._numbers.cursor = session.step_cursor if session.curves.x == "step" else None
         self._regroup(store, session.grouping)
-        found = tuple(self._found_keys())
-        built_from = (self._keys, session.run_filter, self._event_filter(), found, self._groups)
+        found = self._found_keys()
+        built_from = (self._keys, session.run_filter, self._event_filter(), tuple(found), self._groups)
         if columns_differ and self._sorting is not None and self._sorting[0] > max(len(columns), 1):
             self._sorting = None
         if built_from != self._built_from or columns_differ:
             filtered_before = bool(self._built_from) and any(self._built_from[1:3])
             self._built_from = built_from
-            self._rebuild(columns, filtered_before=filtered_before)
+            self._rebuild(found, columns, filtered_before=filtered_before)
             self._show_sorting()
         elif self._sorting is not None and self._sorting[0] > 0:
             self._reorder()
@@ -436,8 +436,7 @@ class RunsPane(QWidget):
             self._grouped_runs = (held, store.folder_configs)  # so that the identities stay those of living objects
             self._groups = grouped_runs(store, grouping)
 
-    def _rebuild(self, columns: tuple[RunColumn, ...], *, filtered_before: bool) -> None:
-        keys = self._found_keys()
+    def _rebuild(self, keys: list[str], columns: tuple[RunColumn, ...], *, filtered_before: bool) -> None:
         self._hidden = common_folder(self._keys)
         tree = tree_by_folder(keys, self._hidden) if self._groups is None else tree_by_group(keys, self._groups)
         if not filtered_before:
