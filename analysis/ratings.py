@@ -66,7 +66,13 @@ class Battles:
 
 
 def battles_of(
-    store: RunStore, *, dimension: str = "", judge: str = "", cluster: str = "", tie_below: float | None = None
+    store: RunStore,
+    *,
+    dimension: str = "",
+    judge: str = "",
+    cluster: str = "",
+    tie_below: float | None = None,
+    longer_by: float | None = None,
 ) -> Battles:
     """Give the battles of the comparisons table.
 
@@ -78,6 +84,9 @@ def battles_of(
         Column of battles that belong together.
     tie_below : float, optional
         Where `strength` is known: battles decided by less than this are ties.
+    longer_by : float, optional
+        Slight wins (of the least strength there is; all, where it is not known) by an answer that is longer by more than
+        this are ties: the rule of WildBench (Lin et al. 2024) against a taste for length. Needs `length_a` and `length_b`.
 
     Raises
     ------
@@ -115,6 +124,9 @@ def battles_of(
             f"{int(np.count_nonzero(close & (score != 0.5))):,} wins of a strength below {tie_below:g} count as ties."
         )
         score = np.where(close, 0.5, score)
+    if longer_by is not None:
+        score, said = _without_taste_for_length(frame, score, longer_by)
+        notes.append(said)
     names = tuple(sorted({*frame["a"].astype(str), *frame["b"].astype(str)}, key=natural_order))
     if len(names) < 2:
         raise TooLittleData(needs="comparisons of at least 2 models", found=f"{len(names)}")
@@ -133,6 +145,26 @@ def battles_of(
         score=score,
         cluster=codes,
         notes=tuple(notes),
+    )
+
+
+def _without_taste_for_length(frame: pd.DataFrame, score: np.ndarray, longer_by: float) -> tuple[np.ndarray, str]:
+    """Give scores with slight wins by a much longer answer made ties, and say how many there were."""
+    if len(present(frame, ["length_a", "length_b"])) < 2:
+        raise AnalysisError(
+            "The comparisons do not say how long answers are.", remedy="Map columns onto length_a and length_b."
+        )
+    surplus = frame["length_a"].to_numpy(float) - frame["length_b"].to_numpy(float)
+    surplus = np.where(score < 0.5, -surplus, surplus)  # by which the winner's is longer
+    slight, kind = np.ones(len(frame), dtype=bool), "wins (strengths are not known)"
+    if present(frame, ["strength"]):
+        strength = np.abs(frame["strength"].to_numpy(float))
+        won = strength[(score != 0.5) & (strength > 0)]
+        slight = strength <= (won.min() if len(won) else 0.0)
+        kind = "slight wins"
+    turned = slight & (score != 0.5) & (surplus > longer_by)
+    return np.where(turned, 0.5, score), (
+        f"{int(np.count_nonzero(turned)):,} {kind} by an answer longer by more than {longer_by:g} count as ties."
     )
 
 

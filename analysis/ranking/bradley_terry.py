@@ -74,6 +74,9 @@ class BradleyTerryQuestion(Question):
         choices="columns of comparisons",
     )
     tie_below: float | None = option(None, help="wins of a smaller strength count as ties", low=0.0)
+    longer_by: float | None = option(
+        None, help="slight wins by an answer longer by more than this count as ties", unit="characters", low=0.0
+    )
     prior: bool = option(False, help="add a win and a loss against a model of strength 1 to each (MAP)")
     level: float = option(0.95, help="coverage of the intervals", low=0.5, high=0.999)
     draws: int = option(1000, help="resamples of the bootstrap", low=100, high=100_000, advanced=True)
@@ -82,7 +85,12 @@ class BradleyTerryQuestion(Question):
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> BradleyTerryRatings:
         """Fit, then fit resamples."""
         battles = battles_of(
-            store, dimension=self.dimension, judge=self.judge, cluster=self.cluster, tie_below=self.tie_below
+            store,
+            dimension=self.dimension,
+            judge=self.judge,
+            cluster=self.cluster,
+            tie_below=self.tie_below,
+            longer_by=self.longer_by,
         )
         wins = battles.wins()
         groups = unbeaten_groups(wins)

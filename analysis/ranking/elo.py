@@ -75,6 +75,9 @@ class EloQuestion(Question):
     k: float = option(40.0, help="most points a battle moves", unit="Elo points", low=0.1, high=400)
     start: float = option(1500.0, help="rating of everyone at first", unit="Elo points")
     tie_below: float = option(0.05, help="scores, or strengths, closer than this tie", low=0.0)
+    longer_by: float | None = option(
+        None, help="slight wins by an answer longer by more than this count as ties", unit="characters", low=0.0
+    )
     dimension: str = option("", help="what was judged; the first if empty", choices="comparisons.dimension")
     judge: str = option("", help="only this judge; all of them if empty", choices="comparisons.judge")
     metric: str = option("", help="metric of scores; the first of each task if empty", choices="scores.metric")
@@ -129,7 +132,9 @@ class EloQuestion(Question):
 
     def _battles(self, store: RunStore) -> tuple[Battles, tuple[Clause, ...]]:
         if self.source == "comparisons":
-            battles = battles_of(store, dimension=self.dimension, judge=self.judge, tie_below=self.tie_below)
+            battles = battles_of(
+                store, dimension=self.dimension, judge=self.judge, tie_below=self.tie_below, longer_by=self.longer_by
+            )
             return battles, tuple(AnyOf((is_in("a", (name,)), is_in("b", (name,)))) for name in battles.names)
         scores = chosen_scores(store, metric=self.metric, better=self.better)
         grid = grid_of(scores.frame, "model", "task")

@@ -14,6 +14,7 @@ from runglass.analysis.ranking.bradley_terry import BradleyTerryQuestion, Bradle
 from runglass.analysis.ranking.elo import EloLadder, EloQuestion
 from runglass.analysis.ratings import (
     ELO,
+    battles_of,
     battles_of_scores,
     elo_in_orders,
     elo_trail,
@@ -205,3 +206,16 @@ def test_that_a_ladder_of_comparisons_shows_what_order_does() -> None:
 def test_that_without_battles_or_scores_there_is_no_ladder() -> None:
     assert EloQuestion.missing(RunStore()) == "needs a comparisons or a scores table; none is open"
     assert EloQuestion().resolved(store_of(fought(WINS))).source == "comparisons"
+
+
+def test_that_a_slight_win_by_a_much_longer_answer_is_a_tie() -> None:
+    rows = {"a": ["x"] * 5, "b": ["y"] * 5, "winner": ["a", "a", "b", "b", "tie"], "strength": [1, 2, 1, 1, 0],
+            "length_a": [900, 900, 100, 500, 900], "length_b": [300, 300, 900, 400, 300]}  # fmt: skip
+    battles = battles_of(store_of(pd.DataFrame(rows)), longer_by=500)
+    # The second is a clear win, and the fourth was won by the answer that is shorter.
+    assert battles.score.tolist() == [0.5, 1.0, 0.5, 0.0, 0.5]
+    assert "2 slight wins" in battles.notes[-1]
+    without = battles_of(store_of(pd.DataFrame(rows).drop(columns="strength")), longer_by=500)
+    assert without.score.tolist() == [0.5, 0.5, 0.5, 0.0, 0.5]
+    with pytest.raises(AnalysisError, match="how long"):
+        battles_of(store_of(pd.DataFrame(rows).drop(columns="length_a")), longer_by=500)
