@@ -41,7 +41,7 @@ COMMON_OPTIONS = ("map", "let", "where", "json", "figure", "table", "style", "pa
 
 _EXIT = """\
 exit status:
-  0 answered   2 the command line is wrong   3 the data cannot answer it   4 some sources could not be read
+  0 answered   2 the command line is wrong   3 the data cannot answer it   4 some sources, or extensions, could not be read
 """
 
 _WINDOW_HELP = f"""\
@@ -233,17 +233,23 @@ def _list(argv: list[str]) -> int:
     )
     asked = parser.parse_args(argv)
     from .analysis.asking import catalogue_entry
-    from .analysis.registry import catalogue
+    from .analysis.registry import broken_analyses, catalogue
+    from .analysis.templates import broken_templates
+    from .resources.palettes import broken_palettes
 
     entries = [catalogue_entry(one) for one in catalogue()]
+    broken = [*broken_analyses(), *broken_templates(), *broken_palettes()]
+    for one in broken:
+        _say(one)
+    status = SOME_UNREAD if broken else ANSWERED
     if asked.json:
         _write_json(entries)
-        return ANSWERED
+        return status
     width = max(len(entry["id"]) for entry in entries)
     for entry in entries:
         _write(f"{entry['id']:<{width}}  {entry['question']}")
     _write(f"\n'runglass ask {entries[0]['id']} --help' shows the options of one.")
-    return ANSWERED
+    return status
 
 
 def _export(argv: list[str]) -> int:

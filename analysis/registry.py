@@ -210,6 +210,17 @@ def analysis(identifier: str) -> Analysis:
     )
 
 
+def broken_analyses() -> list[str]:
+    """Say of every analysis of a third party that cannot be loaded why it cannot."""
+    broken = []
+    for identifier in _third_party():
+        try:
+            analysis(identifier)
+        except RunglassError as error:
+            broken.append(str(error))
+    return broken
+
+
 def catalogue() -> tuple[Analysis, ...]:
     """Give all analyses, imported; third parties' that cannot be loaded are passed over."""
     entries = []

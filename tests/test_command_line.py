@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 
 from runglass import __version__
 from runglass.__main__ import COMMON_OPTIONS, main
+from runglass.analysis import registry
 from runglass.analysis.registry import catalogue
 from runglass.models.kernels import twin_in_use
 
@@ -150,6 +152,22 @@ def test_that_list_names_every_analysis_with_its_options(run: Run) -> None:
         for option in entry["options"]:
             assert option.keys() >= {"name", "type", "default", "unit", "help"}
     assert all(entry["id"] in run("list")[1] for entry in entries)
+
+
+def test_that_list_says_which_analyses_of_others_are_broken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = EntryPoint("theirs.gone", "no_such_package.theirs", "runglass.analyses")
+    other = EntryPoint("theirs.other", "json", "runglass.analyses")
+    monkeypatch.setattr(registry, "_third_party", lambda: {"theirs.gone": missing, "theirs.other": other})
+    registry.analysis.cache_clear()
+    status, out, err = run("list")
+    assert status == 4
+    assert "curve.seed-band" in out
+    assert err.splitlines() == [
+        "The analysis 'theirs.gone' could not be loaded: No module named 'no_such_package'",
+        "The entry point 'theirs.other' gives no Analysis.",
+    ]
+    status, out, _ = run("list", "--json")
+    assert (status, len(json.loads(out))) == (4, len(catalogue()))
 
 
 def test_that_inspect_says_runs_curves_tables_and_problems(run: Run, runs: Path) -> None:
