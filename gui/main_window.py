@@ -84,8 +84,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("Runglass")
         self.setAcceptDrops(True)
         self.setDockOptions(QMainWindow.DockOption.AnimatedDocks)
-        look: Any = settings if session is None else session
-        appearance().apply(look.theme)
+        self._put_on(settings if session is None else session)
         self.tool_bar = MainToolBar(self)
         self.addToolBar(self.tool_bar)
         self._build_middle()
@@ -118,6 +117,9 @@ class MainWindow(QMainWindow):
         self._column.setSpacing(4)
         self._column.addWidget(self._middle, 1)
         self.setCentralWidget(central)
+        # Else Qt gives the keyboard, and a frame, to the first button there is.
+        self._middle.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self._middle.setFocus()
 
     def _build_sides(self) -> None:
         self._docks = {}
@@ -169,7 +171,7 @@ class MainWindow(QMainWindow):
 
     def furnish(self) -> Iterator[None]:
         """Make the rest of the window in short steps, so that who goes through them can let it paint in between."""
-        look: Any = {"theme": self._settings.theme}
+        look: Any = {"theme": self._settings.theme, "palette": self._settings.palette}
         first = self._first_session or rooms.Session(**look)
         self.tasks = rooms.TaskRunner(self)
         self.workspace = rooms.Workspace(first, rooms.RunStore(), self)
@@ -310,12 +312,13 @@ class MainWindow(QMainWindow):
     def _prepare_questions(self) -> None:
         """Import the analyses and list the runs beside the window, so that it need not wait when they are first asked for."""
         from ..analysis.templates import broken_templates
+        from ..resources.palettes import broken_palettes
 
         store = self.workspace.now.all
 
         def work(progress: CancellableProgress) -> list[str]:
             store.rows("runs")
-            broken = broken_templates()
+            broken = [*broken_templates(), *broken_palettes()]
             identifiers = rooms.ids()
             for number, identifier in enumerate(identifiers):
                 progress(number, len(identifiers))
@@ -345,6 +348,7 @@ class MainWindow(QMainWindow):
             *palette_entries.tag_entries(store, self.show_tag),
             *palette_entries.run_entries(store, self.show_run),
             *palette_entries.pane_entries(self.workspace.session, self._title_of, self.show_pane),
+            *palette_entries.colour_entries(self.workspace.session.palette, self.colour_by),
             *palette_entries.action_entries(self.actions()),
         ]
         dialog = Palette(entries, palette_entries.KINDS, self)
@@ -388,6 +392,10 @@ class MainWindow(QMainWindow):
         self.workspace.change(panes=panes, focus=panes[0].key)
         note = f", without {counted(left_out, 'pane')} that the open data cannot answer" if left_out else ""
         self.statusBar().showMessage(f"{template.title}{note}. Ctrl+Z goes back.", 8_000)
+
+    def colour_by(self, palette: str) -> None:
+        """Give runs and groups the colours of a palette, here and on paper."""
+        self.workspace.change(palette=palette)
 
     def compare_runs(self, keys: Sequence[str]) -> None:
         """Open a pane with the settings of some runs side by side."""
@@ -536,9 +544,8 @@ class MainWindow(QMainWindow):
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
         session = self.workspace.session
-        if "theme" in fields:
-            appearance().apply(session.theme)
-            self._settings.theme = session.theme
+        if fields & {"theme", "palette"} and (why := self._restyle()):
+            self._messages.say(f"{why} Runs have the usual colours.", kind="bad")
         if fields & {"panes", "focus"}:
             self.area.sync(session.panes, session.focus)
         if "follow" in fields:
@@ -550,6 +557,30 @@ class MainWindow(QMainWindow):
             self.workspace.hover(None)
         if "highlight" in fields:
             self._show_items_of(session.highlight)
+
+    def _restyle(self) -> str:
+        """Put theme and palette of the session on, and remember them; say why a palette cannot be had."""
+        session = self.workspace.session
+        self._settings.theme = session.theme
+        why = self._put_on(session)
+        if not why:
+            self._settings.palette = session.palette
+        return why
+
+    @staticmethod
+    def _put_on(look: Session | Settings) -> str:
+        """Put a theme and a palette on; where the palette cannot be had say why, and take the usual one."""
+        mode: Any = look.theme
+        try:
+            appearance().apply(mode, look.palette)
+        except KeyError:
+            why = f"The palette {look.palette!r} is not installed here."
+        except ValueError as error:
+            why = str(error)
+        else:
+            return ""
+        appearance().apply(mode)
+        return why
 
     def _on_data_changed(self) -> None:
         self._middle.setCurrentWidget(self.area if self.workspace.session.roots else self._welcome)
