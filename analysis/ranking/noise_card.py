@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ...models.engine import LOCAL, Engine
 from ...models.errors import TooLittleData
-from ...models.figure import Axis, Clauses, FigureSpec, Mark, Panel, Points
+from ...models.figure import Axis, Clauses, FigureSpec, Line, Mark, Panel, Points
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted, significant, with_interval
@@ -38,10 +39,13 @@ class BenchmarkCards(Result):
         One row a card, the best signal-to-noise ratio first.
     noise : str
         What the noise of the signal-to-noise ratio is: seeds, or the last checkpoints.
+    courses : Mapping of (str, str) to ndarray, shape (2, steps)
+        By task and metric: steps, and the mean score over models and seeds that have one there; empty without steps.
     """
 
     cards: pd.DataFrame
     noise: str
+    courses: Mapping[tuple[str, str], np.ndarray]
 
     def summary(self) -> str:
         """Give the answer in one sentence."""
@@ -94,6 +98,7 @@ class NoiseCardQuestion(Question):
         return BenchmarkCards(
             cards=table,
             noise="seeds" if noise == "seeds" else f"the last {self.last} checkpoints",
+            courses=known.courses,
             estimates=_estimates(table, self.level),
             tables={"cards": table},
             notes=(*_notes(table, noise, self), *known.notes),
@@ -105,6 +110,7 @@ class _Known:
     """Cards without what depends on the coverage of intervals, and what was chosen for them."""
 
     cards: pd.DataFrame
+    courses: Mapping[tuple[str, str], np.ndarray]
     notes: tuple[str, ...]
 
 
@@ -140,7 +146,7 @@ def _measured(store: RunStore, asked: NoiseCardQuestion, progress: Progress) -> 
         )
     if "seed" not in rows.columns:
         table["seeds"] = 0
-    return _Known(table, scores.notes)
+    return _Known(table, {key: cube.course() for key, cube in cubes.items()}, scores.notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,14 +157,27 @@ class _Cube:
     ----------
     value, good : ndarray, shape (models, seeds, steps)
         As given, and with higher better; steps in order, NaN where there is none.
+    steps : ndarray, shape (steps,)
+        NaN where the scores have none.
     n, stderr : ndarray
         Of the rows, where known.
     """
 
     value: np.ndarray
     good: np.ndarray
+    steps: np.ndarray
     n: np.ndarray
     stderr: np.ndarray
+
+    def course(self) -> np.ndarray:
+        """Give steps and the mean score there, over the models and seeds that have a score at every step where some do."""
+        runs = self.value.reshape(-1, len(self.steps))
+        if len(self.steps) < 2 or np.isnan(self.steps).any():
+            return np.empty((2, 0))
+        whole = ~np.isnan(runs).any(axis=1)
+        if whole.any():  # else the mean would jump where a run begins or ends
+            return np.stack([self.steps, runs[whole].mean(axis=0)])
+        return np.stack([self.steps, [_mean(column) for column in runs.T]])
 
 
 def _cubes(rows: pd.DataFrame) -> dict[tuple[str, str], _Cube]:
@@ -173,6 +192,7 @@ def _cubes(rows: pd.DataFrame) -> dict[tuple[str, str], _Cube]:
         else np.zeros(len(rows), dtype=int)
         for column in ("model", "seed", "step")
     ]
+    step = rows["step"].to_numpy(float) if "step" in rows.columns else np.full(len(rows), np.nan)
     value, good, n, stderr = (rows[name].to_numpy(float) for name in ("value", "good", "n", "stderr"))
     cubes = {}
     for number, (task, metric) in enumerate(parts):
@@ -185,8 +205,10 @@ def _cubes(rows: pd.DataFrame) -> dict[tuple[str, str], _Cube]:
             cube = np.full(shape, np.nan)
             cube[tuple(place for _, place in places)] = known[kept]
             filled.append(cube)
+        steps = np.full(shape[2], np.nan)
+        steps[places[2][1]] = step[kept]
         cubes[str(task), str(metric)] = _Cube(
-            filled[0], filled[1], n[mine][~np.isnan(n[mine])], stderr[mine][~np.isnan(stderr[mine])]
+            filled[0], filled[1], steps, n[mine][~np.isnan(n[mine])], stderr[mine][~np.isnan(stderr[mine])]
         )
     return cubes
 
@@ -406,13 +428,37 @@ def figure(question: NoiseCardQuestion, result: BenchmarkCards) -> FigureSpec:
         marks=tuple(marks),
         title="Noise over",
     )
+    course = _course_panel(result, cards, rows, clauses)
     cut = f", the first {_MOST_ROWS}" if len(result.cards) > _MOST_ROWS else ""
     return FigureSpec(
         title="Benchmark cards",
         subtitle=f"{counted(len(result.cards), 'benchmark')}{cut}, {level} intervals over {result.noise}",
-        panels=(signal, noise),
-        columns=2,
+        panels=(signal, noise, course) if course is not None else (signal, noise),
+        columns=3 if course is not None else 2,
         caption=f"{result.summary()} {result.notes[0]}",
+    )
+
+
+def _course_panel(result: BenchmarkCards, cards: pd.DataFrame, rows: Axis, clauses: Sequence[Clause]) -> Panel | None:
+    """Give the mean score over training of every card, each line stretched over its row; None without steps."""
+    marks: list[Mark] = []
+    for row, (task, metric) in enumerate(zip(cards["task"], cards["metric"], strict=True)):
+        step, mean = result.courses[task, metric]
+        low, high = (float(np.nanmin(mean)), float(np.nanmax(mean))) if np.isfinite(mean).any() else (0.0, 0.0)
+        if high > low:
+            marks.append(
+                Line(key=f"{task}/{metric}", x=step, y=row + 0.4 - 0.8 * (mean - low) / (high - low), width=1.4,
+                     origin=Clauses("scores", (clauses[row],)))
+            )  # fmt: skip
+    if not marks:
+        return None
+    return Panel(
+        key="course",
+        x=Axis(label="step", column="step"),
+        y=replace(rows, low=-0.5, high=len(cards) - 0.5),
+        marks=tuple(marks),
+        title="Mean score, each from its least to its most",
+        legend=False,
     )
 
 

@@ -101,7 +101,8 @@ class SeedVarianceQuestion(Question):
         accuracies = right.mean(axis=0)
         correlation, halves = _halves(right, [matrix.names[i] for i in columns], asked)
         seen = sd_interval(accuracies, asked.level)
-        low, high = _jackknife(true, without[:, 2], asked.level)
+        # What is taken off the variance of accuracies is a sum over all items, and as good as known beside it.
+        low, high = (true + n / (n - 1) * (float(end) ** 2 - observed) for end in seen)
         independent_ends = _jackknife(independent, without[:, 1], asked.level)
         enough = runs >= _ENOUGH
         why = "" if enough else f"n = {runs} runs; at least {_ENOUGH} are needed"
@@ -131,8 +132,8 @@ class SeedVarianceQuestion(Question):
             ]
         )
         notes = [
-            f"Unit: the run, n = {runs}; {n:,} items answered by all. Intervals, {100 * asked.level:g} %: chi-square for the "
-            "observed SD, jackknife over runs with Student's t for the parts.",
+            f"Unit: the run, n = {runs}; {n:,} items answered by all. Intervals, {100 * asked.level:g} %: chi-square of "
+            "the observed SD, also for the whole distribution; jackknife over runs with Student's t for independent errors.",
             "Whole distribution: n / (n - 1) (variance of accuracy - sum of the items' variances / n^2), ddof 1; below zero it "
             "is shown as 0, its interval cut there.",
             "err / 2n: what a calibrated binary classifier would show; k classes make at least err / (n k).",

@@ -10,7 +10,7 @@ from scipy import stats
 
 from runglass.analysis.ranking.noise_card import ANALYSIS, BenchmarkCards, NoiseCardQuestion, figure
 from runglass.models.errors import TooLittleData
-from runglass.models.figure import to_json
+from runglass.models.figure import Line, to_json
 from runglass.models.store import RunStore
 from runglass.models.tables import TableRows
 
@@ -114,3 +114,26 @@ def test_that_a_row_stands_for_its_scores() -> None:
     }
     assert NoiseCardQuestion.from_json(question.to_json()) == question
     assert ANALYSIS.family == "noise"
+
+
+def test_that_each_card_has_its_course_in_its_row() -> None:
+    steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    rows = [
+        {"model": model, "step": step, "task": task, "value": start + gain * step + noise * ((step + number) % 2)}
+        for number, (model, start) in enumerate((("a", 0.1), ("b", 0.3)))
+        for task, gain, noise in (("up", 0.1, 0.001), ("down", -0.01, 0.002))
+        for step in steps
+    ]
+    rows.append({"model": "late", "step": 6.0, "task": "up", "value": 9.0})  # is no part of the course
+    result = NoiseCardQuestion(noise="checkpoints", last=3).answer(store_of(pd.DataFrame(rows)))
+    step, mean = result.courses["up", ""]
+    assert step.tolist() == steps
+    assert mean == pytest.approx([0.2005 + 0.1 * at for at in steps])
+    names = result.cards["task"].tolist()
+    panel = next(panel for panel in figure(NoiseCardQuestion(), result).panels if panel.key == "course")
+    for mark in panel.marks:
+        assert isinstance(mark, Line)
+        row = names.index(mark.key.partition("/")[0])
+        assert (min(mark.y), max(mark.y)) == pytest.approx((row - 0.4, row + 0.4))
+        rises = mark.y[-1] < mark.y[0]  # rows count downwards
+        assert rises == (names[row] == "up")
