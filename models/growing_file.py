@@ -111,6 +111,16 @@ def lines(file: BinaryIO, start: int, size: int, block_bytes: int = BLOCK_BYTES)
         When a line is longer than 16 MiB: no log has such lines, and reading on would fill the memory.
     """
     file.seek(start)
+    if size - start <= block_bytes:
+        data = file.read(max(0, size - start))
+        cut = data.rfind(b"\n") + 1
+        if len(data) - cut > MAX_LINE_BYTES:
+            raise _too_long()
+        if cut:
+            yield Lines(data if cut == len(data) else data[:cut], start + cut)
+        if cut < len(data):
+            yield Lines(data[cut:], start + len(data))
+        return
     # One room for all blocks: asking for memory of this size again and again costs as much as reading.
     room = bytearray(max(0, min(block_bytes, size - start)))
     place, used = start, 0

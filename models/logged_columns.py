@@ -164,9 +164,8 @@ def is_number(value: Any) -> TypeGuard[int | float]:
 
 def as_number(text: str) -> float | None:
     """Give the number a text is, NaN and infinities included, or None."""
-    if not _NUMBER.fullmatch(text.strip()):
-        return None
-    return float(text)
+    text = text.strip()
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def numbers_of(row: Mapping[str, Any], joint: str = "/", deepest: int = 16) -> dict[str, float]:

@@ -822,6 +822,29 @@ static inline double largest_of(const double *values, Py_ssize_t n)
     return larger(larger(a, b), larger(c, d));
 }
 
+/* The same of extremes of blocks, which are no NaN and only infinite where there is nothing. */
+static inline double smallest_block(const double *low, Py_ssize_t n)
+{
+    double a = INFINITY, b = INFINITY;
+    Py_ssize_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        a = smaller(low[i], a);
+        b = smaller(low[i + 1], b);
+    }
+    return i < n ? smaller(low[i], smaller(a, b)) : smaller(a, b);
+}
+
+static inline double largest_block(const double *high, Py_ssize_t n)
+{
+    double a = -INFINITY, b = -INFINITY;
+    Py_ssize_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+        a = larger(high[i], a);
+        b = larger(high[i + 1], b);
+    }
+    return i < n ? larger(high[i], larger(a, b)) : larger(a, b);
+}
+
 /* block_extremes(low: double, high: double, factor, lowest: double, highest: double) */
 static PyObject *block_extremes(PyObject *self, PyObject *args)
 {
@@ -967,8 +990,8 @@ static void find_strokes(const double *x, const double *y, const double *low, co
             int aligned = ((from & (block - 1)) == 0 || from == n) && ((to & (block - 1)) == 0 || to == n);
             if (block > 1 && aligned) {
                 int64_t first = from >> shift_of_block, last = (to + block - 1) >> shift_of_block;
-                lowest = smallest_of(low + first, last - first);
-                highest = largest_of(high + first, last - first);
+                lowest = smallest_block(low + first, last - first);
+                highest = largest_block(high + first, last - first);
             } else {
                 lowest = smallest_of(y + from, to - from);
                 highest = largest_of(y + from, to - from);
@@ -1004,7 +1027,8 @@ static void find_strokes(const double *x, const double *y, const double *low, co
         rise = rise >= 0.0 ? rise : 0.0;
         double turned = 2.0 * rise - size, slope = rise / (double)pen;
         double straight = size > 0.0 ? (turned > 0.0 ? turned : 0.0) / size : 1.0;
-        double middle = (upper + lower) / 2.0, cut = width * sqrt(1.0 + slope * slope);
+        double middle = (upper + lower) / 2.0;
+        double cut = straight > 0.0 ? width * sqrt(1.0 + slope * slope) : 0.0;
         for (int number = 0; number < 2; number++) {
             /* How far the curve goes on beyond this end beside the column. */
             double beside = INFINITY, edge = number ? -lower : upper;
@@ -1013,10 +1037,10 @@ static void find_strokes(const double *x, const double *y, const double *low, co
             if (c + 1 < columns)
                 beside = smaller(number ? -bottom[c + 1] : top[c + 1], beside);
             double beyond = edge > beside ? edge - beside : 0.0;
-            double through = straight * (2.0 * beyond < slope ? 2.0 * beyond / slope : 1.0);
+            double through = straight > 0.0 ? straight * (2.0 * beyond < slope ? 2.0 * beyond / slope : 1.0) : 0.0;
             double length = through * cut + (1.0 - through) * (size + width), fade = through * slope;
             out[number * columns + c] = fixed(number ? middle + length / 2.0 : middle - length / 2.0);
-            out[(number + 2) * columns + c] = (int32_t)floored(65536.0 / (fade > 1.0 ? fade : 1.0) + 0.5);
+            out[(number + 2) * columns + c] = fade > 1.0 ? (int32_t)floored(65536.0 / fade + 0.5) : 65536;
         }
         shares[c] = seen ? 256 : 0;
         sizes += size;
@@ -1127,25 +1151,42 @@ static inline int64_t fill_of(int64_t fading)
     return fading == 65536 ? 128 : ((uint32_t)(128 << 16) + (uint32_t)fading - 1) / (uint32_t)fading;
 }
 
+/* The rows of a stroke: all from `begins` to `ends`, solid from `full` to `emptied` where that is not empty. */
+typedef struct {
+    int64_t begins, full, emptied, ends;
+} rows_of_stroke;
+
+static inline rows_of_stroke rows_between(int64_t rows, int64_t top, int64_t bottom, int64_t above, int64_t below,
+                                          int64_t share)
+{
+    rows_of_stroke found = {0, 0, 0, 0};
+    if (share <= 0)
+        return found;
+    above = above > 0 ? above : 1;
+    below = below > 0 ? below : 1;
+    found.begins = clipped_int((top - reach_of(above) + 127) >> 8, 0, rows);
+    found.ends = clipped_int(((bottom + reach_of(below) - 128) >> 8) + 1, 0, rows);
+    if (share >= 256) {
+        found.full = clipped_int((top + fill_of(above) + 127) >> 8, 0, rows);
+        found.emptied = clipped_int(((bottom - fill_of(below) - 128) >> 8) + 1, 0, rows);
+    }
+    return found;
+}
+
 static void paint_stroke(uint32_t *column, int64_t rows, int64_t top, int64_t bottom, int64_t above, int64_t below,
                          int64_t share, uint32_t colour)
 {
-    if (share <= 0)
-        return;
+    rows_of_stroke at = rows_between(rows, top, bottom, above, below, share);
     above = above > 0 ? above : 1;
     below = below > 0 ? below : 1;
     share = share < 256 ? share : 256;
-    int64_t begins = clipped_int((top - reach_of(above) + 127) >> 8, 0, rows);
-    int64_t full = clipped_int((top + fill_of(above) + 127) >> 8, 0, rows);
-    int64_t emptied = clipped_int(((bottom - fill_of(below) - 128) >> 8) + 1, 0, rows);
-    int64_t ends = clipped_int(((bottom + reach_of(below) - 128) >> 8) + 1, 0, rows);
-    if (share == 256 && emptied > full) {
-        fade_rows(column, begins, full, top, bottom, above, below, share, colour);
-        for (int64_t row = full; row < emptied; row++)
+    if (at.emptied > at.full) {
+        fade_rows(column, at.begins, at.full, top, bottom, above, below, share, colour);
+        for (int64_t row = at.full; row < at.emptied; row++)
             column[row] = colour;
-        fade_rows(column, emptied, ends, top, bottom, above, below, share, colour);
+        fade_rows(column, at.emptied, at.ends, top, bottom, above, below, share, colour);
     } else {
-        fade_rows(column, begins, ends, top, bottom, above, below, share, colour);
+        fade_rows(column, at.begins, at.ends, top, bottom, above, below, share, colour);
     }
 }
 
@@ -1168,20 +1209,47 @@ static PyObject *painted(PyObject *self, PyObject *args)
     int fits = columns > 0 && rows * columns == pixels && 0 <= first && first <= last && last <= columns &&
                COUNT(views[1], int32_t) / NUMBERS / columns == curves &&
                COUNT(views[1], int32_t) == curves * NUMBERS * columns;
-    uint32_t *room = fits ? PyMem_Malloc((size_t)(rows > 0 ? rows : 1) * COLUMNS_AT_ONCE * sizeof(uint32_t)) : NULL;
+    /* Pixels of some columns, and for each the curves to be seen in it. */
+    uint32_t *room = NULL;
+    if (fits)
+        room = PyMem_Malloc(((size_t)rows + (size_t)curves + 1) * COLUMNS_AT_ONCE * sizeof(uint32_t));
     if (room != NULL) {
+        uint32_t *seen = room + rows * COLUMNS_AT_ONCE;
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t start = first; start < last; start += COLUMNS_AT_ONCE) {
             Py_ssize_t count = last - start < COLUMNS_AT_ONCE ? last - start : COLUMNS_AT_ONCE;
             for (Py_ssize_t row = 0; row < rows; row++)
                 for (Py_ssize_t c = 0; c < count; c++)
                     room[c * rows + row] = image[row * columns + start + c];
-            for (Py_ssize_t curve = 0; curve < curves; curve++) {
+            /* From the last curve to the first: what lies behind the solid part of later ones is not painted. */
+            int64_t from[COLUMNS_AT_ONCE] = {0}, to[COLUMNS_AT_ONCE] = {0};
+            Py_ssize_t many[COLUMNS_AT_ONCE] = {0};
+            for (Py_ssize_t curve = curves; curve-- > 0;) {
                 const int32_t *own = strokes + curve * NUMBERS * columns + start;
-                for (Py_ssize_t c = 0; c < count; c++)
-                    paint_stroke(room + c * rows, rows, own[c], own[columns + c], own[2 * columns + c],
-                                 own[3 * columns + c], own[4 * columns + c], colours[curve]);
+                for (Py_ssize_t c = 0; c < count; c++) {
+                    rows_of_stroke at = rows_between(rows, own[c], own[columns + c], own[2 * columns + c],
+                                                     own[3 * columns + c], own[4 * columns + c]);
+                    if (at.begins >= at.ends || (at.begins >= from[c] && at.ends <= to[c]))
+                        continue;
+                    seen[c * curves + many[c]++] = (uint32_t)curve;
+                    if (at.emptied <= at.full)
+                        continue;
+                    if (at.full <= to[c] && at.emptied >= from[c] && to[c] > from[c]) {
+                        from[c] = at.full < from[c] ? at.full : from[c];
+                        to[c] = at.emptied > to[c] ? at.emptied : to[c];
+                    } else if (at.emptied - at.full > to[c] - from[c]) {
+                        from[c] = at.full;
+                        to[c] = at.emptied;
+                    }
+                }
             }
+            for (Py_ssize_t c = 0; c < count; c++)
+                while (many[c]-- > 0) {
+                    Py_ssize_t curve = seen[c * curves + many[c]];
+                    const int32_t *own = strokes + curve * NUMBERS * columns + start + c;
+                    paint_stroke(room + c * rows, rows, own[0], own[columns], own[2 * columns], own[3 * columns],
+                                 own[4 * columns], colours[curve]);
+                }
             for (Py_ssize_t row = 0; row < rows; row++)
                 for (Py_ssize_t c = 0; c < count; c++)
                     image[row * columns + start + c] = room[c * rows + row];
@@ -1278,27 +1346,26 @@ static uint64_t nearest(uint64_t digits, int64_t power, const uint64_t *fives)
 static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* Whether eight characters, the first in the lowest byte, are all digits; and the number these are. */
-ALWAYS_INLINE int are_digits(uint64_t eight)
-{
-    return !(((eight + 0x4646464646464646u) | (eight - 0x3030303030303030u)) & 0x8080808080808080u);
-}
-
-ALWAYS_INLINE uint64_t number_of(uint64_t eight)
-{
-    eight -= 0x3030303030303030u;
-    eight = eight * 10 + (eight >> 8);
-    return (((eight & 0x000000FF000000FFu) * 0x000F424000000064u) + ((eight >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u)) >>
-           32;
-}
-
+/* Read digits, eight at a time: as many as there are, the first one in the lowest byte of a word. */
 ALWAYS_INLINE const char *past_digits(const char *at, const char *end, uint64_t *digits)
 {
-    uint64_t eight;
-    while (end - at >= 8 && are_digits(eight = u64_at((const uint8_t *)at))) {
-        *digits = *digits * 100000000 + number_of(eight);
-        at += 8;
+#ifdef __GNUC__
+    static const uint64_t whole_tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    while (end - at >= 8) {
+        uint64_t eight = u64_at((const uint8_t *)at) ^ 0x3030303030303030u; /* 0 to 9 in bytes that are digits */
+        uint64_t others = (((eight & 0x7F7F7F7F7F7F7F7Fu) + 0x7676767676767676u) | eight) & 0x8080808080808080u;
+        int count = others ? __builtin_ctzll(others) / 8 : 8;
+        if (!count)
+            return at;
+        eight <<= 64 - 8 * count; /* zeros in front */
+        eight = eight * 10 + (eight >> 8);
+        eight = ((eight & 0x000000FF000000FFu) * 0x000F424000000064u + (eight >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
+        *digits = *digits * whole_tens[count] + eight;
+        at += count;
+        if (count < 8)
+            return at;
     }
+#endif
     for (; at < end && *at >= '0' && *at <= '9'; at++)
         *digits = *digits * 10 + (uint64_t)(*at - '0');
     return at;
@@ -1430,6 +1497,27 @@ ALWAYS_INLINE int past_line_end(const char **at, const char *end)
     return *(*at)++ == '\n';
 }
 
+/* count_lines(data) -> int: the last one may lack its end */
+static PyObject *count_lines(PyObject *self, PyObject *data)
+{
+    Py_buffer view;
+    if (get_views(&data, &view, (const int[]){READ}, 1) < 0)
+        return NULL;
+    const char *bytes = view.buf;
+    Py_ssize_t lines = view.len && bytes[view.len - 1] != '\n';
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t at = 0; at < view.len;) {
+        Py_ssize_t stop = view.len - at < 255 ? view.len : at + 255;
+        uint8_t ends = 0; /* few enough bytes for a count of one byte, so that many are compared at once */
+        for (; at < stop; at++)
+            ends += bytes[at] == '\n';
+        lines += ends;
+    }
+    Py_END_ALLOW_THREADS
+    release_views(&view, 1);
+    return PyLong_FromSsize_t(lines);
+}
+
 /* lines_of_numbers(data, before: bytes, ends: int64, fives: uint64, out: float64) -> lines, or -1
 
    Lines of JSON. Before number i of every line stands what is in `before` up to ends[i]; behind the last one stands a brace. */
@@ -1533,6 +1621,7 @@ static PyMethodDef functions[] = {
     {"near", near, METH_VARARGS, NULL},
     {"chain", chain, METH_VARARGS, NULL},
     {"scalars", scalars, METH_VARARGS, NULL},
+    {"count_lines", count_lines, METH_O, NULL},
     {"lines_of_numbers", lines_of_numbers, METH_VARARGS, NULL},
     {"rows_of_numbers", rows_of_numbers, METH_VARARGS, NULL},
     {"block_extremes", block_extremes, METH_VARARGS, NULL},

@@ -61,7 +61,7 @@ def lines_of_numbers(data: bytes, before: Sequence[bytes]) -> np.ndarray | None:
     """
     if (compiled := accelerator()) is None:
         return None
-    numbers = np.empty((len(before), data.count(b"\n") + (not data.endswith(b"\n"))))
+    numbers = np.empty((len(before), compiled.count_lines(data)))
     ends = np.cumsum([len(part) for part in before], dtype=np.int64)
     lines: int = compiled.lines_of_numbers(data, b"".join(before), ends, leading_bits(), numbers)
     return numbers[:, :lines] if lines >= 0 else None
@@ -86,7 +86,7 @@ def rows_of_numbers(data: bytes, delimiter: str, columns: int) -> Cells | None:
     """Give the cells of whole lines of separated values; None where a row is of another kind, or only the twin is there."""
     if (compiled := accelerator()) is None:
         return None
-    rows = data.count(b"\n") + (not data.endswith(b"\n"))
+    rows = compiled.count_lines(data)
     values, missing = np.empty((columns, rows)), np.zeros((columns, rows), bool)
     rows = compiled.rows_of_numbers(data, ord(delimiter), columns, leading_bits(), values, missing)
     return Cells(values[:, :rows], ~missing[:, :rows]) if rows >= 0 else None

@@ -269,9 +269,14 @@ def _as_config(value: Any) -> Any:
 def _pieces(run: str, data: bytes, known: _Known) -> Iterator[Event]:
     """Give the curves of some whole lines."""
     while known.step is None and len(data) > _FEW_BYTES:
-        # What counts the steps is known from the first line that has one.
-        line, end, data = data.partition(b"\n")
-        yield from _pieces_of_any(run, line + end, known)
+        # What counts the steps is known from the first line that has one; it is read with those behind it.
+        end = data.find(b"\n") + 1 or len(data)
+        record = _parsed(data[:end])
+        if isinstance(record, dict):
+            _look_for_step(_flat(_without_config(record, known)) if _is_nested(record) else record, known)
+        if known.step is None:
+            yield from _pieces_of_any(run, data[:end], known)
+            data = data[end:]
     columns = uniform_columns(data) if known.step is not None and len(data) > _FEW_BYTES else None
     if columns is None or known.step not in columns or len(known.tags | columns.keys()) > _MOST_TAGS:
         yield from _pieces_of_any(run, data, known)

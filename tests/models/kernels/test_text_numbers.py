@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from runglass.models import kernels
 from runglass.models.kernels.text_numbers import leading_bits, lines_of_numbers, rows_of_numbers
+from runglass.models.logged_columns import as_number
 from runglass.models.progress import quiet
 from runglass.models.readers.base import Reader, Source
 from runglass.models.readers.csv_log import CsvLogReader
@@ -112,6 +113,10 @@ def test_that_the_leading_bits_of_powers_of_five_are_those_of_exact_fractions() 
         scaled = exact * (Fraction(2) ** shift)
         scaled = scaled / 2 if scaled >= 2**128 else scaled * 2 if scaled < 2**127 else scaled
         assert bits == (math.ceil(scaled) if -27 <= power < 0 else math.floor(scaled)), power
+
+
+def test_that_a_number_in_text_may_stand_between_separators_of_ascii() -> None:
+    assert as_number("\x1d0.5\x1f") == 0.5
 
 
 # -- lines and rows ------------------------------------------------------------------------------------------------------------
