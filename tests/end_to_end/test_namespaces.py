@@ -181,3 +181,24 @@ def test_that_the_trace_would_show_a_write_and_a_socket(opened, home):
     found = traced([sys.executable, "-c", deed], home, "openat,socket")
     assert [call for call in found if str(opened) in call and WRITING.search(call)]
     assert [call for call in found if "AF_INET" in call]
+
+
+@pytest.mark.slow
+def test_that_a_disk_that_is_full_keeps_the_old_figure_and_is_said_in_a_line(home):
+    require(["unshare", "-rm", "--"], home, "a mount of one's own")
+    disk, figure = home / "disk", home / "disk" / "flips.svg"
+    disk.mkdir()
+    asked = app("ask", "compat.flips", demo_folder(), "--figure", figure)
+    inside = [
+        f"mount -t tmpfs -o size=16k none {shlex.quote(str(disk))}",
+        f"printf 'the old one' > {figure}",
+        f"head -c 12288 /dev/zero > {disk}/filling",
+        f"if {shlex.join(asked)} > /dev/null 2> {home}/said; then exit 9; fi",
+        f"test \"$(cat {figure})\" = 'the old one'",
+        f'test "$(ls -A {disk})" = "filling\nflips.svg"',
+    ]
+    ended = run(["unshare", "-rm", "--", "sh", "-ec", "\n".join(inside)], home)
+    said = (home / "said").read_text()
+    assert ended.returncode == 0, ended.stderr[-2000:] + said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
