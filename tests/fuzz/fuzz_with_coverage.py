@@ -20,6 +20,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import sqlite3
 import struct
@@ -514,9 +515,10 @@ def run_all(names: list[str], asked: argparse.Namespace) -> int:
         safe = name.replace(" ", "-")
         command = [sys.executable, __file__, "fuzz", name, "--seconds", str(asked.seconds)]
         command += ["--corpus", str(asked.corpus), "--keep", str(asked.keep)]
-        begun = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        took = time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         lines = ended.stderr.splitlines()
         tried = next((int(line.split()[-1]) for line in lines if "stat::number_of_executed_units" in line), 0)
         covered = [match.group(1) for line in lines if (match := re.search(r"\bcov: (\d+)", line))]
@@ -525,11 +527,13 @@ def run_all(names: list[str], asked: argparse.Namespace) -> int:
             found = lines[-5:]
         total, findings = total + tried, findings + len(found)
         edges = f"{covered[0]} to {covered[-1]}" if covered else "none"
-        print(f"{name:32} {tried:9,} executions {took:6.0f} s  edges {edges:16} {len(found):3} findings", flush=True)
+        print(
+            f"{name:32} {tried:9,} executions {took:6.0f} CPU s  edges {edges:16} {len(found):3} findings", flush=True
+        )
         for line in found:
             print(f"    {line[:400]}", flush=True)
         with open(asked.keep / "table.jsonl", "a", encoding="utf-8") as file:
-            row = {"target": name, "executions": tried, "seconds": round(took), "findings": found, "kept": safe}
+            row = {"target": name, "executions": tried, "cpu_seconds": round(took), "findings": found, "kept": safe}
             file.write(json.dumps(row) + "\n")
     print(f"{total:,} executions, {findings:,} findings")
     return findings
