@@ -103,7 +103,7 @@ class _Blocks:
         self.y = np.ascontiguousarray(y, np.float64)
         # What is kept of a shorter vector: its whole blocks.
         whole = 0 if before is None else before._covered // _SMALLEST_BLOCK
-        self._covered = whole * _SMALLEST_BLOCK
+        self._covered: int = whole * _SMALLEST_BLOCK
         self._parts = (
             [] if before is None or not whole else [(low[:whole], high[:whole]) for low, high in before._smallest]
         )
@@ -257,7 +257,7 @@ class ZoomableLine:
         self.places = x if isinstance(x, Places) else Places(x)
         self.x = self.places.x
         self.pyramid = MinMaxPyramid(y)
-        self._blocks = _Blocks(self.pyramid.y, None if before is None else before._blocks)
+        self._blocks: _Blocks = _Blocks(self.pyramid.y, None if before is None else before._blocks)
 
     @property
     def is_sorted(self) -> bool:

@@ -25,7 +25,7 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPen
 from ...analysis.decimate import Places, ZoomableLine
 from ...models.figure import Line, Scale
 from ...models.growing_array import continues, extremes, finite_values
-from ...models.kernels.strokes import Columns, painted, stroked
+from ...models.kernels.strokes import Columns, curves_at_once, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
 from .marks import Box, Window, alike, line_extent
@@ -49,9 +49,6 @@ _TO_SPARE = 2.0
 
 _FEW_DASHED = 8
 """Dashed lines up to which each is painted by Qt, whose dashes are sharp on steep parts, too."""
-
-_TOGETHER = 256
-"""Lines whose strokes are found and painted at once."""
 
 _STRIP = 512
 """Columns of pixels painted in one step."""
@@ -101,14 +98,12 @@ class _Curve:
         """Give lengths of strokes and gaps in widths of the line."""
         return theme.pattern(theme.dash(self.mark.hue, self.mark.dash))
 
-    def is_dense(self, viewport: Viewport) -> bool:
-        """Whether it has points to spare in each column of pixels."""
+    def points_in_a_column(self, viewport: Viewport) -> float:
+        """Give how many points a column of pixels holds on average; none where they are not in the order of x."""
         line = self.line
-        return (
-            len(line.x) > 1
-            and line.is_sorted
-            and line.points_in_a_column(viewport.left, viewport.right, viewport.width * viewport.ratio) >= _TO_SPARE
-        )
+        if len(line.x) < 2 or not line.is_sorted:
+            return 0.0
+        return line.points_in_a_column(viewport.left, viewport.right, viewport.width * viewport.ratio)
 
 
 class _Layer:
@@ -192,33 +187,45 @@ class _Layer:
         self.image = QImage(max(size[0], 1), max(size[1], 1), QImage.Format.Format_ARGB32_Premultiplied)
         self.image.fill(Qt.GlobalColor.transparent)
         memory = np.frombuffer(self.image.bits(), np.uint32).reshape(self.image.height(), -1)
-        dashed = {id(curve) for curve in self._curves if curve.pattern(self._theme)}
-        by_qt = dashed if len(dashed) <= _FEW_DASHED else set()
-        for is_dense, group in groupby(self._curves, lambda curve: id(curve) not in by_qt and curve.is_dense(viewport)):
-            curves = list(group)
-            if is_dense:
-                for start in range(0, len(curves), _TOGETHER):
-                    yield from self._strokes(curves[start : start + _TOGETHER], memory)
+        points = [curve.points_in_a_column(viewport) for curve in self._curves]
+        looks: dict[tuple[str, str], tuple[float, ...]] = {}
+        for curve in self._curves:
+            look = (curve.mark.hue, curve.mark.dash)
+            if look not in looks:
+                looks[look] = curve.pattern(self._theme)
+        patterns = [looks[curve.mark.hue, curve.mark.dash] for curve in self._curves]
+        by_qt = sum(map(bool, patterns)) <= _FEW_DASHED
+        is_dense = [
+            many >= _TO_SPARE and not (pattern and by_qt) for many, pattern in zip(points, patterns, strict=True)
+        ]
+        together = curves_at_once()
+        for dense, group in groupby(range(len(is_dense)), is_dense.__getitem__):
+            places = list(group)
+            if dense:
+                for start in range(0, len(places), together):
+                    first, last = places[start], places[start : start + together][-1] + 1
+                    yield from self._strokes(self._curves[first:last], points[first:last], patterns[first:last], memory)
             else:
-                for curve in curves:
+                for place in places:
                     painter = QPainter(self.image)
-                    stroke(painter, curve, viewport, self._theme, extra=self._extra, memory=memory)
+                    stroke(painter, self._curves[place], viewport, self._theme, extra=self._extra, memory=memory)
                     painter.end()
                     yield True
 
-    def _strokes(self, curves: Sequence[_Curve], memory: np.ndarray) -> Iterator[bool]:
+    def _strokes(
+        self,
+        curves: Sequence[_Curve],
+        points: Sequence[float],
+        patterns: Sequence[tuple[float, ...]],
+        memory: np.ndarray,
+    ) -> Iterator[bool]:
         """Paint dense curves."""
-        viewport, theme, ratio = self.viewport, self._theme, self.viewport.ratio
-        columns = _columns(viewport, memory.shape[1])
-        across = viewport.width * ratio
-        samples = [
-            curve.line.samples(curve.line.points_in_a_column(viewport.left, viewport.right, across)) for curve in curves
-        ]
+        theme, ratio = self._theme, self.viewport.ratio
+        columns = _columns(self.viewport, memory.shape[1])
+        samples = [curve.line.samples(many) for curve, many in zip(curves, points, strict=True)]
         widths = [(curve.mark.width + self._extra) * ratio for curve in curves]
-        patterns = [
-            [part * width for part in curve.pattern(theme)] for curve, width in zip(curves, widths, strict=True)
-        ]
-        strokes = stroked(samples, columns, widths, patterns)
+        dashes = [[part * width for part in pattern] for pattern, width in zip(patterns, widths, strict=True)]
+        strokes = stroked(samples, columns, widths, dashes)
         yield True
         inks: dict[tuple[str, float], int] = {}
         for curve in curves:

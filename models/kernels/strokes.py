@@ -40,6 +40,9 @@ _FAR = 20000.0
 _DASHED = 6.0
 """Pixels a stroke is long, on average, up to which a dashed line shows its dashes."""
 
+_COMPILED_AT_ONCE, _AT_ONCE = 1024, 256
+"""Curves found and painted at once; compiled, those that later ones hide cost little."""
+
 _MOST_THREADS = 4
 _WORTH_A_THREAD = 20_000
 """Threads the compiled twins take at most, and strokes that each of them should have."""
@@ -47,7 +50,10 @@ _WORTH_A_THREAD = 20_000
 _TILE = 128
 """Columns whose solid parts numpy paints at once, so that they stay in the processor's cache."""
 
-_TOGETHER = 1 << 18
+_NEAR = 16
+"""Curves whose strokes numpy finds at once, so that they stay in the processor's cache."""
+
+_TOGETHER = 1 << 16
 """Pixels at the edges of strokes that numpy weighs at once."""
 
 
@@ -101,6 +107,11 @@ class Samples:
     block: int
     low: np.ndarray
     high: np.ndarray
+
+
+def curves_at_once() -> int:
+    """Give how many curves had better be found and painted at once: as many as do not fill the memory that is near."""
+    return _COMPILED_AT_ONCE if accelerator() is not None else _AT_ONCE
 
 
 def block_extremes(low: np.ndarray, high: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -188,6 +199,20 @@ def stroked(
         _shared_out(fill, len(curves), len(curves) * columns.count)
         return strokes
     known: dict[tuple[int, float, float, int, int], _Bounds] = {}
+    for start in range(0, len(curves), _NEAR):
+        part = slice(start, start + _NEAR)
+        strokes[part] = _stroked(curves[part], columns, widths[part], patterns[part], known)
+    return strokes
+
+
+def _stroked(
+    curves: Sequence[Samples],
+    columns: Columns,
+    widths: Sequence[float],
+    patterns: Sequence[Sequence[float]],
+    known: dict[tuple[int, float, float, int, int], _Bounds],
+) -> np.ndarray:
+    strokes = np.empty((len(curves), NUMBERS, columns.count), np.int32)
     breadths = np.array([_pixels_of(width) for width in widths], np.intp)
     for breadth in np.unique(breadths).tolist():
         rows = np.flatnonzero(breadths == breadth)
@@ -460,7 +485,7 @@ def painted(image: np.ndarray, strokes: np.ndarray, colours: np.ndarray, first: 
 def _paint(image: np.ndarray, strokes: np.ndarray, colours: np.ndarray) -> None:
     """Paint strokes into an image of shape (columns, rows)."""
     columns, rows = image.shape
-    top, bottom, _, _, share = (strokes[:, number] for number in range(NUMBERS))
+    top, bottom, share = strokes[:, 0], strokes[:, 1], np.minimum(strokes[:, 4], 256)
     # At the middle of row r the upper edge covers 128 + ((256 r + 128 - top) * fading >> 16), cut to 0 ... 256.
     reach_up, fill_up, reach, fill = (
         number
@@ -508,7 +533,8 @@ def _topmost(starts: np.ndarray, stops: np.ndarray, solid: np.ndarray, rows: int
         whole, parts = levels[upper], levels[upper - 1]
         np.maximum(parts, whole, out=parts)
         np.maximum(parts[:, half:], whole[:, : rows - half], out=parts[:, half:])
-    return levels[0]
+    topmost: np.ndarray = levels[0]
+    return topmost
 
 
 def _fade(
@@ -535,7 +561,7 @@ def _fade(
     at = row * 256 + 128
     cover = np.clip(128 + ((at - top) * np.maximum(above, 1) >> 16), 0, 256)
     cover += np.clip(128 + ((bottom - at) * np.maximum(below, 1) >> 16), 0, 256)
-    cover = (np.maximum(cover - 256, 0) * share >> 8).astype(np.uint32)
+    cover = (np.maximum(cover - 256, 0) * np.minimum(share, 256) >> 8).astype(np.uint32)
     edges = np.searchsorted(curve, np.arange(len(curves) + 1))
     for number, (start, stop) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
         if stop > start:
@@ -545,7 +571,9 @@ def _fade(
 
 def _blended(below: np.ndarray, colour: np.uint32, cover: np.ndarray) -> np.ndarray:
     """Mix pixels with a colour, two of their four bytes at a time."""
-    even, left = np.uint32(0x00FF00FF), np.uint32(256) - cover
-    low = ((below & even) * left + (colour & even) * cover >> np.uint32(8)) & even
-    high = ((below >> np.uint32(8) & even) * left + (colour >> np.uint32(8) & even) * cover) & ~even
-    return low | high
+    even, odd, byte = np.uint32(0x00FF00FF), np.uint32(0xFF00FF00), np.uint32(8)
+    left: np.ndarray = np.uint32(256) - cover
+    low: np.ndarray = (below & even) * left + (colour & even) * cover
+    high: np.ndarray = (below >> byte & even) * left + (colour >> byte & even) * cover
+    mixed: np.ndarray = (low >> byte & even) | (high & odd)
+    return mixed

@@ -3,10 +3,12 @@
 Run it alone on a quiet machine::
 
     QT_QPA_PLATFORM=offscreen python tests/benchmarks/window.py [--json FILE] [--points 1e5] [--curves 20 200] [--rounds 5]
+        [--only start frames storage runs] [--matplotlib]
 
-Times are processor times. Peers: bare windows of Qt and of pyqtgraph; curves of pyqtgraph at its best (clipped to the view,
-thinned out to peaks, no check for NaN); tables of pandas. A frame of ours is "answered" when the old image stands where it now
-belongs, and "whole" when all curves are painted anew.
+Times are processor times, of all threads. Peers: bare windows of Qt and of pyqtgraph; curves of pyqtgraph at its best (clipped
+to the view, thinned out to peaks, no check for NaN) and of matplotlib (Agg, all else as it comes); tables of pandas. Curves are
+noisy and decay. A frame of ours is "answered" when the old image stands where it now belongs, and "whole" when all curves are
+painted anew; the latter also without the compiled kernels.
 """
 
 from __future__ import annotations
@@ -25,16 +27,21 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import numpy as np
 import pandas as pd
 import pyqtgraph as pg
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PySide6.QtWidgets import QApplication, QGraphicsView
 from taking_turns import Comparison, compared, seconds_of, written
 
 from runglass.gui.render.figure_view import FigureView
 from runglass.gui.theme import appearance
+from runglass.models import kernels
 from runglass.models.figure import Axis, FigureSpec, Line, Panel
 from runglass.models.loader import load
 from runglass.models.run_tree import found_keys
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece
+
+_PARTS = ("start", "storage", "runs", "frames")
 
 _QT = """
 from PySide6.QtWidgets import QApplication, QLabel, QMainWindow
@@ -89,17 +96,23 @@ def cold_start(rounds: int) -> list[Comparison]:
     return [compared("cold start to the first paint", name, theirs, own) for name, theirs in seconds.items()]
 
 
-def frames(curves: int, points: int, rounds: int) -> list[Comparison]:
-    """Compare frames while a window of a tenth of the steps moves over curves."""
+def frames(curves: int, points: int, rounds: int, *, matplotlib: bool) -> list[Comparison]:
+    """Compare frames while a window of all steps, and one of a tenth of them, moves over curves."""
     app = QApplication.instance() or QApplication([])
     assert isinstance(app, QApplication)
     appearance().apply("light")
     x = np.arange(points, dtype=float)
-    lines = np.random.default_rng(0).normal(size=(curves, points)).cumsum(axis=1)
+    share = np.linspace(0, 1, points)
+    random = np.random.default_rng(0)
+    lines = np.empty((curves, points))
+    for line in lines:
+        line[:] = random.standard_normal(points, np.float32)
+        line *= 0.12
+        line += np.exp(-share * random.uniform(1, 8))
     ours = FigureView()
     theirs = pg.PlotWidget()
     for widget in (ours, theirs):
-        widget.resize(1200, 700)
+        widget.resize(1600, 900)
         widget.show()
     marks = tuple(Line(key=str(number), x=x, y=y) for number, y in enumerate(lines))
     ours.show_spec(FigureSpec(panels=(Panel(key="p", x=Axis(column="step"), y=Axis(), marks=marks),)))
@@ -113,12 +126,13 @@ def frames(curves: int, points: int, rounds: int) -> list[Comparison]:
     assert canvas is not None
     panel.curves.finish()
     moved = 0
+    breadth = 1.0
 
     def window() -> tuple[float, float]:
         nonlocal moved
         moved += 1
-        low = 0.3 * points + 0.001 * points * (moved % 400)
-        return low, low + 0.1 * points
+        low = 0.3 * points * (breadth < 1) + 0.001 * breadth * points * (moved % 400)
+        return low, low + breadth * points
 
     def answer() -> None:
         ours.set_x_range("step", "linear", *window())
@@ -129,18 +143,48 @@ def frames(curves: int, points: int, rounds: int) -> list[Comparison]:
         panel.curves.finish()
         canvas.viewport().repaint()
 
+    def make_whole_by_numpy() -> None:
+        compiled, kernels._in_use = kernels._in_use, None
+        make_whole()
+        kernels._in_use = compiled
+
     def paint_peer() -> None:
         theirs.setXRange(*window(), padding=0)
         theirs.viewport().repaint()
 
-    times = seconds_of({"answered": answer, "whole": make_whole, "peer": paint_peer}, rounds, time.process_time)
+    figure = Figure(figsize=(16, 9), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    if matplotlib:
+        for y in lines:
+            axes.plot(x, y, linewidth=0.72)
+
+    def paint_matplotlib() -> None:
+        axes.set_xlim(*window())
+        figure.canvas.draw()
+
+    told = []
+    for share_seen, steps in ((1.0, "all steps"), (0.1, "a tenth of the steps")):
+        breadth = share_seen
+        functions: dict[str, Callable[[], object]] = {"whole": make_whole, "numpy": make_whole_by_numpy}
+        times = seconds_of({**functions, "pyqtgraph": paint_peer}, rounds, time.process_time)
+        times["matplotlib"] = (
+            seconds_of({"draw": paint_matplotlib}, 1, time.process_time)["draw"] if matplotlib else None
+        )
+        make_whole()
+        # Many: one of them is too quick for the clock.
+        answered = (
+            seconds_of({"answered": lambda: [answer() for _ in range(20)]}, rounds, time.process_time)["answered"] / 20
+        )
+        size = f"{curves} curves x {points:,} points, {steps}"
+        told.append(compared(f"a frame of {size}, answered", "pyqtgraph at its best", times["pyqtgraph"], answered))
+        told.append(compared(f"a frame of {size}, whole", "pyqtgraph at its best", times["pyqtgraph"], times["whole"]))
+        told.append(compared(f"a frame of {size}, whole", "ours without a compiler", times["numpy"], times["whole"]))
+        if matplotlib:
+            told.append(compared(f"a frame of {size}, whole", "matplotlib", times["matplotlib"], times["whole"]))
     ours.close()
     theirs.close()
-    size = f"{curves} curves x {points:,} points"
-    return [
-        compared(f"a frame of {size}, answered", "pyqtgraph at its best", times["peer"], times["answered"]),
-        compared(f"a frame of {size}, whole", "pyqtgraph at its best", times["peer"], times["whole"]),
-    ]
+    return told
 
 
 def storage() -> list[Comparison]:
@@ -207,11 +251,21 @@ def main() -> None:
     parser.add_argument("--points", type=float, default=1e5, help="points of a curve (default: 1e5)")
     parser.add_argument("--curves", type=int, nargs="+", default=[20, 200])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="what to compare (default: all)"
+    )
+    parser.add_argument("--matplotlib", action="store_true", help="draw frames with matplotlib, too, which takes long")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
     options = parser.parse_args()
-    told = cold_start(options.rounds) + storage() + many_runs(options.rounds)
-    for curves in options.curves:
-        told += frames(curves, int(options.points), options.rounds)
+    told: list[Comparison] = []
+    if "start" in options.only:
+        told += cold_start(options.rounds)
+    if "storage" in options.only:
+        told += storage()
+    if "runs" in options.only:
+        told += many_runs(options.rounds)
+    for curves in options.curves if "frames" in options.only else ():
+        told += frames(curves, int(options.points), options.rounds, matplotlib=options.matplotlib)
     what = ""
     for one in told:
         if one.what != what:
