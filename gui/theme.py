@@ -85,6 +85,9 @@ class Appearance(QObject):
         if not self._applied and self._app.style().name() != "fusion":
             self._app.setStyle("fusion")
         self._theme, self._applied = new, True
+        # A sheet that takes the place of another is applied to each widget once for every widget it is in; one that takes the
+        # place of none, once.
+        self._app.setStyleSheet("")
         self._app.setFont(font(TEXT))
         self._app.setPalette(_palette(new))
         self._app.setStyleSheet(style_sheet(new))

@@ -52,6 +52,7 @@ def test_that_another_theme_keeps_the_style_whose_change_would_polish_all_widget
 def test_that_switching_the_theme_restyles_and_tells_once(qtbot: Any) -> None:
     label = QLabel("x")
     qtbot.addWidget(label)
+    label.show()
     with qtbot.waitSignal(appearance().changed) as told:
         appearance().apply("dark")
     assert told.args[0].name == "dark"
