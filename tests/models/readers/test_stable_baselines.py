@@ -159,3 +159,76 @@ def test_that_settings_make_no_objects(tmp_path: Path) -> None:
 def test_that_files_are_known_by_name_and_first_bytes(tmp_path: Path, name: str, head: bytes, match: Match) -> None:
     (tmp_path / name).write_bytes(head)
     assert StableBaselinesReader().match(Entry(tmp_path / name, name)) is match
+
+
+def evaluations(folder: Path, **arrays: np.ndarray) -> list[Any]:
+    np.savez(folder / "evaluations.npz", **arrays)
+    return read(folder)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"results": np.ones((3, 2))}, "no archive of arrays"),
+        ({"timesteps": np.ones((3, 1)), "results": np.ones((3, 2))}, "timesteps are no list of numbers"),
+        ({"timesteps": np.array(["a", "b"]), "results": np.ones((2, 2))}, "timesteps are no list of numbers"),
+        ({"timesteps": np.arange(3), "results": np.ones((2, 2))}, "no results that fit"),
+        ({"timesteps": np.arange(3), "results": np.full((3, 1), "a")}, "no results that fit"),
+        ({"timesteps": np.arange(3), "results": np.ones((3, 0))}, "no results that fit"),
+        ({"timesteps": np.arange(3)}, "no results that fit"),
+    ],
+)
+def test_that_evaluations_that_do_not_fit_are_a_problem(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    assert said in problems_of(evaluations(tmp_path, **arrays))["run/evaluations.npz"]
+
+
+def test_that_arrays_that_fit_are_read_beside_one_that_does_not(tmp_path: Path) -> None:
+    run = run_of(
+        evaluations(
+            tmp_path, timesteps=np.array([10.5, 20.5]), results=np.array([[1, 3], [2, 6]]), ep_lengths=np.ones((5, 2)),
+            successes=np.array([[True, False], [True, True]]),
+        )
+    )  # fmt: skip
+    assert {tag: curve.value.tolist() for tag, curve in run.curves.items()} == {
+        "eval/mean_reward": [2.0, 4.0],
+        "eval/sd_reward": pytest.approx([2**0.5, 8**0.5]),
+        "eval/success_rate": [0.5, 1.0],
+    }
+    assert run.curves["eval/mean_reward"].step.tolist() == [10.5, 20.5]
+
+
+def test_that_evaluations_larger_than_memory_should_hold_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runglass.models.readers.stable_baselines.MOST_BYTES", 300)
+    said = problems_of(evaluations(tmp_path, timesteps=np.arange(90), results=np.ones((90, 2))))
+    assert "too large" in said["run/evaluations.npz"]
+
+
+def test_that_a_file_that_is_gone_costs_only_itself(tmp_path: Path) -> None:
+    monitor(tmp_path / "0.monitor.csv", 100.0, (1, 10, 1.0), (3, 10, 5.0))
+    paths = (tmp_path / "0.monitor.csv", tmp_path / "1.monitor.csv")
+    events = list(StableBaselinesReader().read(Source(paths, "run", "run", "stable baselines"), None, quiet))
+    assert problems_of(events) == {"run/1.monitor.csv": "It cannot be read: No such file or directory."}
+    assert run_of(events).curves["episode/reward"].value.tolist() == [1, 3]
+
+
+def test_that_a_folder_called_like_a_monitor_is_none(tmp_path: Path) -> None:
+    (tmp_path / "monitor.csv").mkdir()
+    assert StableBaselinesReader().match(Entry(tmp_path / "monitor.csv", "monitor.csv", is_folder=True)) is Match.NO
+
+
+@pytest.mark.parametrize("environment", ["..", ".", "a/b", "a\\b", ""])
+def test_that_the_name_of_an_environment_leads_to_no_other_folder(tmp_path: Path, environment: str) -> None:
+    (tmp_path / "run").mkdir()
+    for folder in (tmp_path, tmp_path / "run", tmp_path / "run" / "a" / "b"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "args.yml").write_text("secret: 1\n")
+    header = json.dumps({"t_start": 1.0, "env_id": environment})
+    (tmp_path / "run" / "monitor.csv").write_text(f"#{header}\nr,l,t\n1,2,3\n2,3,4\n")
+    events = list(
+        StableBaselinesReader().read(
+            Source((tmp_path / "run" / "monitor.csv",), "run", "run", "stable baselines"), None, quiet
+        )
+    )
+    assert "secret" not in run_of(events).config
