@@ -25,7 +25,7 @@ _PORTION_SECONDS = 0.1
 _SHORT_PORTION_SECONDS = 0.01
 """While runs only grow: a frame must not wait for it."""
 
-_REST_WHILE_GROWING = 24.0
+_REST_WHILE_GROWING = 99.0
 """Seconds of rest for one of work while runs only grow: they may do so for days."""
 
 _WAKE_MS = 30

@@ -15,6 +15,7 @@ from .engine_choice import EngineChoice
 from .exports import Exports
 from .feed import Feed
 from .health_watch import HealthWatch
+from .housekeeping import Housekeeping
 from .menus import Menus
 from .pane_area import PaneArea
 from .panes.analysis import AnalysisPane
@@ -38,6 +39,7 @@ __all__ = [
     "Exports",
     "Feed",
     "HealthWatch",
+    "Housekeeping",
     "Inspector",
     "ItemsPane",
     "Menus",

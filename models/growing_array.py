@@ -7,12 +7,16 @@ extremes, a moving average) can therefore be remembered by lineage, and the long
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 S = TypeVar("S")
+
+_FEW = 16
+"""New values up to which Python's own numbers are quicker than arrays."""
 
 
 class Lineage:
@@ -58,7 +62,7 @@ def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     new points are written behind it: older views never see them, so that an array someone still holds does not change.
     """
     total = len(old) + len(new)
-    dtype = np.result_type(old.dtype, new.dtype)
+    dtype = old.dtype if old.dtype == new.dtype else np.result_type(old.dtype, new.dtype)
     base = old.base if isinstance(old, _Prefix) else None
     goes_on = isinstance(base, _Buffer) and base.used == len(old) and base.dtype == dtype
     if goes_on and isinstance(base, _Buffer) and total <= len(base):
@@ -133,13 +137,18 @@ def _written(state: np.ndarray | None, array: np.ndarray, new: np.ndarray) -> np
 @Growing
 def finite_values(state: int | None, array: np.ndarray, start: int) -> int:
     """Give how many values of an array are finite."""
+    if len(array) - start <= _FEW:
+        return (state or 0) + sum(map(math.isfinite, array[start:].tolist()))
     return (state or 0) + int(np.count_nonzero(np.isfinite(array[start:])))
 
 
 @Growing
 def extremes(state: tuple[float, float] | None, array: np.ndarray, start: int) -> tuple[float, float]:
     """Give the smallest and the largest finite value of an array; infinite the wrong way round where none is finite."""
-    low, high = state if state is not None else (np.inf, -np.inf)
+    low, high = state if state is not None else (math.inf, -math.inf)
+    if len(array) - start <= _FEW:
+        known = [value for value in array[start:].tolist() if math.isfinite(value)]
+        return min(low, *known, math.inf), max(high, *known, -math.inf)
     new = array[start:]
     if not np.isfinite(new).all():
         new = new[np.isfinite(new)]
@@ -152,6 +161,10 @@ def extremes(state: tuple[float, float] | None, array: np.ndarray, start: int) -
 def falls(state: tuple[int, ...] | None, array: np.ndarray, start: int) -> tuple[int, ...]:
     """Give the indices of values that are smaller than the one before."""
     before = max(start - 1, 0)
+    if len(array) - start <= _FEW:
+        values = array[before:].tolist()
+        places = (at for at in range(1, len(values)) if values[at] < values[at - 1])
+        return (state or ()) + tuple(before + at for at in places)
     new = array[before:]
     found = np.flatnonzero(new[1:] < new[:-1])
     return (state or ()) + tuple((found + before + 1).tolist()) if len(found) else (state or ())

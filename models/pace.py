@@ -11,7 +11,7 @@ WAITING_SHARE = 0.2
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds between two looks."""
 
-LIVE_SHARE = 0.2
+LIVE_SHARE = 0.22
 """Share of a processor that following what grows may cost, all that is computed and drawn for it included."""
 
 SOONEST = 0.1

@@ -742,10 +742,11 @@ _STRUCTS = {"<f4": "<f", "<f8": "<d"}
 class _Form(NamedTuple):
     """A record of scalars, by which others that differ only in step, time and values are decoded.
 
-    `fixed` are the parts that must be equal with what they hold, `scalars` name, format and place of each value.
+    `spans` are the parts that must be equal, `parts` what they hold, `scalars` name, format and place of each value.
     """
 
-    fixed: list[tuple[int, int, bytes]]
+    spans: list[tuple[int, int]]
+    parts: list[bytes]
     wall_at: int
     step_span: tuple[int, int]
     scalars: list[tuple[bytes, str, int, bool]]
@@ -759,19 +760,19 @@ class _Form(NamedTuple):
             return None
         if layout.hparams or layout.wall_at < 0 or any(one.kind not in _STRUCTS for one in layout.scalars):
             return None
-        spans = [(layout.wall_at, layout.wall_at + 8), layout.step_span]
-        spans += [(one.at, one.at + _width(one.kind)) for one in layout.scalars]
-        fixed, here = [], 0
-        for start, end in sorted(spans):
-            fixed.append((here, start, data[here:start]))
+        free = [(layout.wall_at, layout.wall_at + 8), layout.step_span]
+        free += [(one.at, one.at + _width(one.kind)) for one in layout.scalars]
+        spans, here = [], 0
+        for start, end in sorted(free):
+            spans.append((here, start))
             here = max(here, end)
-        fixed.append((here, len(data), data[here:]))
+        spans.append((here, len(data)))
         scalars = [(data[slice(*one.tag)], _STRUCTS[one.kind], one.at, one.is_single) for one in layout.scalars]
-        return cls(fixed, layout.wall_at, layout.step_span, scalars)
+        return cls(spans, [data[start:end] for start, end in spans], layout.wall_at, layout.step_span, scalars)
 
     def fits(self, data: bytes) -> bool:
         """Whether a record of the same length has this form."""
-        return all(data[start:end] == part for start, end, part in self.fixed)
+        return [data[start:end] for start, end in self.spans] == self.parts
 
 
 class _Tails:
@@ -872,6 +873,11 @@ class _Tails:
 def _pieces(run: str, points: dict[bytes, tuple[list[int], list[float], list[float], bool]]) -> Iterator[CurvePiece]:
     """Give the curves of scalars by tag; tags with the same steps and times come in one piece."""
     left = list(points.items())
+    if len(left) == 1:
+        ((tag, (steps, walls, values, is_single)),) = left
+        made = np.array(values, np.float32 if is_single else np.float64)
+        yield CurvePiece(run, np.array(steps, np.int64), {tag.decode(errors="replace"): made}, np.array(walls))
+        return
     while left:
         steps, walls = left[0][1][:2]
         members, others = {}, []
