@@ -15,7 +15,7 @@ from ...models.errors import TooLittleData
 from ...models.figure import Axis, Clauses, FigureSpec, Line, Mark, Panel, Points
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
-from ...models.result import Estimate, Result, counted, significant, with_interval
+from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
 from ...models.selection import All, Clause, is_in
 from ...models.store import RunStore
 from ..answers import present
@@ -455,9 +455,10 @@ def _course_panel(result: BenchmarkCards, cards: pd.DataFrame, rows: Axis, claus
     return Panel(
         key="course",
         x=Axis(label="step", column="step"),
-        y=replace(rows, low=-0.5, high=len(cards) - 0.5),
+        # Rows are those beside it, whose names are written in full.
+        y=replace(rows, names=tuple(shortened(name, 12) for name in rows.names), low=-0.5, high=len(cards) - 0.5),
         marks=tuple(marks),
-        title="Mean score, each from its least to its most",
+        title="Course of the mean",
         legend=False,
     )
 
