@@ -221,7 +221,7 @@ def results(tmp_path: Path, **changed: Any) -> RunStore:
 def test_that_an_adapter_is_part_of_the_model(tmp_path: Path) -> None:
     args = "pretrained=org/m,peft=org/lora-3"
     assert results(tmp_path, config={"model": "hf", "model_args": args}).rows("scores")["model"].tolist() == [
-        "org/m+lora-3"
+        "m+lora-3"
     ]
 
 
