@@ -35,8 +35,8 @@ _BLOCK = 1 << 17
 _ROWS_BYTES = 1 << 19
 """Bytes of rows looked at together, likewise."""
 
-_SMALLEST = 11
-"""Fewest bytes of a scalar: a key and a length; a key, a length and no tag; a key and a float."""
+_SMALLEST = 9
+"""Fewest bytes of a scalar: a key and a length; a key, a length and no tag; a key and a float of four bytes."""
 
 _FEW = 16
 """Rows that are verified one by one."""
