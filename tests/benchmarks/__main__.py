@@ -25,6 +25,8 @@ from typing import Any
 HERE = Path(__file__).parent
 SMALL = {
     "readers": ["--mb", "5", "--runs", "100", "--rounds", "3"],
+    "start": ["--points", "1e6", "--runs", "20", "--rounds", "5"],
+    "hold": ["--points", "1e7"],
     "window": ["--points", "1e5", "--rounds", "3"],
     "scaling": ["--sample", "12", "--draws", "1000"],
     "ranking": ["--draws", "300"],
@@ -89,7 +91,8 @@ def line(row: dict[str, Any], before: float | None) -> str:
     ends = "" if row["least"] is None else f"  {row['least']:.2f} to {row['most']:.2f}"
     was = "" if before is None else f"  was {before:,.2f} x"
     own = f"{row['own']:,.1f} {row['unit']}"
-    return f"{row['what'][:62]:63}{row['peer'][:40]:41}{own:>14}{row['ratio']:11,.2f} x{ends}{was}"
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:11,.2f} x"  # of what has neither peer nor limit
+    return f"{row['what'][:62]:63}{row['peer'][:40]:41}{own:>14}{ratio}{ends}{was}"
 
 
 def changes(before: dict[tuple[str, str, str], float], after: dict[tuple[str, str, str], float]) -> list[str]:

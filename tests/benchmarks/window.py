@@ -1,11 +1,11 @@
-"""The window: its cold start, frames while curves are moved, what a point costs to hold, and looks at many runs.
+"""The window: frames while curves are moved, what a point costs to hold, and looks at many runs.
 
 Run it alone on a quiet machine::
 
     QT_QPA_PLATFORM=offscreen python tests/benchmarks/window.py [--json FILE] [--points 1e5] [--curves 20 200] [--rounds 5]
-        [--only start frames storage runs] [--matplotlib]
+        [--only frames storage runs] [--matplotlib]
 
-Times are processor times, of all threads. Peers: bare windows of Qt and of pyqtgraph; curves of pyqtgraph at its best (clipped
+Times are processor times, of all threads. Peers: curves of pyqtgraph at its best (clipped
 to the view, thinned out to peaks, no check for NaN) and of matplotlib (Agg, all else as it comes); tables of pandas. Curves are
 noisy and decay. A frame of ours is "answered" when the old image stands where it now belongs, and "whole" when all curves are
 painted anew; the latter also without the compiled kernels.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -41,59 +40,7 @@ from runglass.models.run_tree import found_keys
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece
 
-_PARTS = ("start", "storage", "runs", "frames")
-
-_QT = """
-from PySide6.QtWidgets import QApplication, QLabel, QMainWindow
-app = QApplication([])
-window = QMainWindow()
-window.setCentralWidget(QLabel("runs"))
-"""
-_PYQTGRAPH = """
-from PySide6.QtWidgets import QApplication
-import pyqtgraph
-app = QApplication([])
-window = pyqtgraph.PlotWidget()
-window.plot([0, 1], [0, 1])
-"""
-_OURS = """
-import sys
-from pathlib import Path
-from PySide6.QtWidgets import QApplication
-app = QApplication([])
-from runglass.gui.main_window import MainWindow
-from runglass.gui.settings import Settings
-window = MainWindow(Settings(Path(sys.argv[1])))
-"""
-_PAINT = """
-window.resize(1440, 900)
-window.show()
-app.processEvents()
-import os, time
-print(time.process_time(), flush=True)
-os._exit(0)
-"""
-
-
-def cold_start(rounds: int) -> list[Comparison]:
-    """Compare processes from their first instruction to the first paint of a window."""
-    told: dict[str, list[float]] = {}
-    starts = {"ours": _OURS, "a bare Qt window": _QT, "a bare pyqtgraph window": _PYQTGRAPH}
-    with_pandas = _PYQTGRAPH.replace("import pyqtgraph", "import pandas, pyqtgraph")
-    starts["a pyqtgraph window, pandas imported"] = with_pandas
-    with tempfile.TemporaryDirectory() as folder:
-        # Compiled modules are kept from the first round on, whatever the surroundings say of them.
-        surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        surroundings["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "compiled")
-        for number in range(rounds + 1):
-            for name, code in starts.items():
-                command = [sys.executable, "-c", code + _PAINT, str(Path(folder) / "settings.ini")]
-                done = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings)
-                if number:
-                    told.setdefault(name, []).append(float(done.stdout))
-    seconds = {name: np.array(own) for name, own in told.items()}
-    own = seconds.pop("ours")
-    return [compared("cold start to the first paint", name, theirs, own) for name, theirs in seconds.items()]
+_PARTS = ("storage", "runs", "frames")
 
 
 def frames(curves: int, points: int, rounds: int, *, matplotlib: bool) -> list[Comparison]:
@@ -258,8 +205,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write all numbers")
     options = parser.parse_args()
     told: list[Comparison] = []
-    if "start" in options.only:
-        told += cold_start(options.rounds)
     if "storage" in options.only:
         told += storage()
     if "runs" in options.only:
