@@ -83,6 +83,7 @@ def ratios(told: dict[str, Any]) -> dict[tuple[str, str, str], float]:
         for name, rows in told.items()
         if isinstance(rows, list)
         for row in rows
+        if row["ratio"] is not None
     }
 
 
