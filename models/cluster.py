@@ -315,6 +315,7 @@ class _Work:
         self._flight: deque[tuple[int, Any, Future]] = deque()
         self._threads, self._counted, self._alone_since = 0, 0.0, 0.0
         self._lost = 0
+        self._done = 0
         self.given = 0
         self._function = function
         self._is_sent_once = len(_distributed().protocol.pickle.dumps(function)) > _SENT_ONCE_BYTES
@@ -348,7 +349,7 @@ class _Work:
             self._flight.popleft()
             self.given += 1
             yield result
-            self._tick()
+            self._tell()
 
     def stop(self) -> None:
         """Take back what is still on its way, without waiting for an answer for long."""
@@ -402,12 +403,17 @@ class _Work:
 
     def _tick(self) -> None:
         """Tell progress, hear a cancel, and see now and then whether there are workers."""
-        done = self.given + sum(future.done() for _, _, future in self._flight)
-        self._progress(done, self._total, "" if self._threads else "waiting for workers")
+        self._done = max(self._done, self.given + sum(future.done() for _, _, future in self._flight))
+        self._tell()
         if self._client.status != "running":
             raise concurrent.futures.CancelledError
         if time.monotonic() - self._counted > _COUNT_SECONDS:
             self._count_threads()
+
+    def _tell(self) -> None:
+        """Tell how many blocks are done; what was lost with a worker and is computed again counts as done."""
+        self._done = max(self._done, self.given)
+        self._progress(self._done, self._total, "" if self._threads else "waiting for workers")
 
     def _count_threads(self) -> None:
         """See how many blocks can be computed at once.

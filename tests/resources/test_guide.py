@@ -1,6 +1,7 @@
 """What the guide says is so: its commands run, its code works, its links lead somewhere."""
 
 import itertools
+import math
 import os
 import re
 import shlex
@@ -52,6 +53,38 @@ def test_that_the_python_of_the_guide_runs(tmp_path, monkeypatch):
     for block in blocks("5-python.md", "python"):
         exec(compile(block, "guide", "exec"), scope)  # noqa: S102 - the guide is ours
     assert (tmp_path / "matrix.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_that_the_python_for_a_cluster_runs_on_another_engine_as_well(monkeypatch):
+    monkeypatch.chdir(demo_folder())
+    (block,) = blocks("7-cluster.md", "python")
+    scope: dict[str, object] = {}
+    here = block.replace("dask://head:8786", "local").replace('"answers/"', '"digits"')
+    exec(compile(here, "guide", "exec"), scope)  # noqa: S102 - the guide is ours
+    assert scope["answer"].summary.startswith("From ")
+
+
+def test_that_the_arithmetic_of_a_cluster_follows_from_what_was_measured():
+    text = (GUIDE / "7-cluster.md").read_text(encoding="utf-8")
+
+    def stated(words: str) -> float:
+        return float(re.search(rf"([\d.]+) {words}", text)[1])
+
+    microseconds, of_a_merge = stated("µs of a processor a row"), stated("ms to merge")
+    size, of_a_partial = stated("bytes a row on disk"), stated("MB a part")
+    rows = {
+        float(cells[0].replace("10^", "1e")): [float(cell) for cell in cells[1:]]
+        for line in text.splitlines()
+        if (cells := [re.sub(r"[^\d.^]", "", cell) for cell in line.split("|")[1:-1]]) and cells[0].startswith("10^")
+    }
+    assert set(rows) == {1e8, 1e10, 1e12}
+    for number, (parts, terabytes, hours, minutes, gigabytes, merging) in rows.items():
+        assert parts == number / 4e6
+        assert terabytes == pytest.approx(number * size / 1e12, rel=0.06)
+        assert hours == pytest.approx(number * microseconds / 1e6 / 3600, rel=0.06)
+        assert minutes == pytest.approx(math.ceil(parts / 1000) * 4 * microseconds / 60, rel=0.06)
+        assert gigabytes == pytest.approx(min(parts, 4096) * of_a_partial / 1e3, rel=0.06)
+        assert merging == pytest.approx(min(parts, 4096) * of_a_merge / 1e3, rel=0.06)
 
 
 @pytest.mark.parametrize(
