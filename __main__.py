@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import __version__
 from .models.address import is_address
 from .models.answering import PATIENCE, Answering
 from .models.errors import AnalysisError, Cancelled, ExportError, ExpressionError, RunglassError, SchemaError
 from .models.kernels import twin_in_use
 from .models.plain_text import plain
 from .resources.palettes import BUILT_IN
+from .resources.version import __version__
 
 if TYPE_CHECKING:
     from .analysis.asking import Answer, Opened
@@ -89,16 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("runglass", "matplotlib", "fontTools"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     given = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "demo": _demo,
-        "inspect": _inspect,
-        "list": _list,
-        "ask": _ask,
-        "export": _export,
-        "report": _report,
-        "docs": _docs,
-        "desktop": _desktop,
-    }
+    commands = _commands()
     try:
         if given and given[0] in commands:
             return commands[given[0]](given[1:])
@@ -124,6 +115,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"runglass failed unexpectedly ({type(error).__name__}: {error}).")
         _say("This is a mistake in Runglass; with RUNGLASS_DEBUG=1 it shows where, for a report.")
         return NO_WINDOW
+
+
+def _commands() -> dict[str, Callable[[list[str]], int]]:
+    headless = {
+        "inspect": _inspect,
+        "list": _list,
+        "ask": _ask,
+        "export": _export,
+        "report": _report,
+        "docs": _docs,
+        "desktop": _desktop,
+    }
+    return {"demo": _demo, **headless}
+
+
+def headless_commands() -> tuple[str, ...]:
+    """Give the names of the commands that need neither a screen nor Qt."""
+    return tuple(name for name in _commands() if name != "demo")
 
 
 # -- the window ---------------------------------------------------------------------------------------------------------
@@ -154,7 +163,7 @@ def _demo(argv: list[str]) -> int:
 def _open_window(paths: list[str], **options: Any) -> int:
     from .gui.system_libraries import obstacle
 
-    in_the_way = obstacle()
+    in_the_way = obstacle(headless=headless_commands())
     if in_the_way is not None:
         _say(in_the_way)
         return NO_WINDOW

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import __version__
 from ..models import expression
 from ..models.column_map import ColumnMap
 from ..models.engine import LOCAL, Engine, using
@@ -26,6 +25,7 @@ from ..models.schema import SCHEMAS
 from ..models.selection import EVERYTHING, Clause, Holds, both
 from ..models.store import RunStore
 from ..models.text_pattern import TextPattern
+from ..resources.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

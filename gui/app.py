@@ -17,7 +17,8 @@ from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication
 
-from .. import __version__, resources
+from .. import resources
+from ..resources.version import __version__
 from .main_window import MainWindow
 from .settings import Settings, autosave_path
 

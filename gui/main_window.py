@@ -25,9 +25,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from .. import __version__
 from ..models.deferred import deferred
 from ..models.errors import RunglassError
+from ..resources.version import __version__
 from .theme import appearance
 from .tool_bar import MainToolBar
 from .widgets.empty_state import EmptyState

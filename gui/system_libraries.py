@@ -20,13 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["HEADLESS_COMMANDS", "obstacle", "platforms", "without_pyside"]
+__all__ = ["obstacle", "platforms", "without_pyside"]
 
 Loader = Callable[[str], object]
 """Loads a shared library by soname or path, or raises OSError, as `ctypes.CDLL` does."""
-
-HEADLESS_COMMANDS = "runglass inspect, list, ask and export"
-"""The commands that need neither a screen nor Qt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,7 @@ _SCREENLESS = ("offscreen", "minimal", "vnc", "eglfs", "linuxfb", "minimalegl", 
 def obstacle(
     environ: Mapping[str, str] | None = None,
     *,
+    headless: Sequence[str] = (),
     system: str = sys.platform,
     load: Loader = ctypes.CDLL,
     answers: Callable[[str], bool] | None = None,
@@ -89,6 +87,8 @@ def obstacle(
     ----------
     environ
         Environment variables; those of the process if None.
+    headless
+        Commands that need no window, to be named in the message.
     system
         As `sys.platform`. Only on Linux do system libraries or a screen have to be looked for.
     load
@@ -99,6 +99,19 @@ def obstacle(
         The folder of PySide6; found without importing it if None.
     """
     environ = os.environ if environ is None else environ
+    message = _obstacle(environ, system, load, answers, pyside)
+    if message is None or not headless:
+        return message
+    return f"{message}\nThese commands need no window: runglass {', '.join(headless)}."
+
+
+def _obstacle(
+    environ: Mapping[str, str],
+    system: str,
+    load: Loader,
+    answers: Callable[[str], bool] | None,
+    pyside: Path | None,
+) -> str | None:
     pyside = _find_pyside() if pyside is None else pyside
     if pyside is None:
         return without_pyside()
@@ -130,8 +143,7 @@ def without_pyside() -> str:
     """What to do where PySide6 is not installed."""
     return (
         "The window needs PySide6, which is not installed in this Python.\n"
-        f'  Install it:  "{sys.executable}" -m pip install "PySide6-Essentials{_pyside_bounds()}"\n'
-        f"Without it these work: {HEADLESS_COMMANDS}."
+        f'  Install it:  "{sys.executable}" -m pip install "PySide6-Essentials{_pyside_bounds()}"'
     )
 
 
@@ -184,8 +196,7 @@ def _install(missing: Sequence[Library]) -> str:
         "Install them, as root:\n"
         f"  Debian, Ubuntu:  apt-get install {packages([one.debian for one in missing])}\n"
         f"  Fedora:          dnf install {packages([one.fedora for one in missing])}\n"
-        f"  Arch:            pacman -S {packages([one.arch for one in missing])}\n"
-        f"Without them these work: {HEADLESS_COMMANDS}."
+        f"  Arch:            pacman -S {packages([one.arch for one in missing])}"
     )
 
 
@@ -193,19 +204,16 @@ def _no_screen(platform: str, environ: Mapping[str, str], answers: Callable[[str
     name, _, argument = platform.partition(":")
     if name in _SCREENLESS:
         return None
-    works = (
-        f"These work without a screen: {HEADLESS_COMMANDS}.\n"
-        "For a window on a machine without one: xvfb-run runglass ..., ssh -X, or a remote desktop."
-    )
+    remedy = "For a window on a machine without one: xvfb-run runglass ..., ssh -X, or a remote desktop."
     if name == "wayland":
         if _wayland_socket(environ).exists():
             return None
-        return f"No screen found: there is no Wayland compositor at {_wayland_socket(environ)}.\n{works}"
+        return f"No screen found: there is no Wayland compositor at {_wayland_socket(environ)}.\n{remedy}"
     display = argument or environ.get("DISPLAY", "")
     if not display:
-        return f"No screen found: neither DISPLAY nor WAYLAND_DISPLAY is set.\n{works}"
+        return f"No screen found: neither DISPLAY nor WAYLAND_DISPLAY is set.\n{remedy}"
     if not answers(display):
-        return f"No screen found: the X server {display} does not answer or refuses this user.\n{works}"
+        return f"No screen found: the X server {display} does not answer or refuses this user.\n{remedy}"
     return None
 
 

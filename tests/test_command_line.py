@@ -16,12 +16,10 @@ import pandas as pd
 import pytest
 
 from runglass import __version__
-from runglass.__main__ import COMMON_OPTIONS, main
+from runglass.__main__ import COMMON_OPTIONS, headless_commands, main
 from runglass.analysis import registry
 from runglass.analysis.registry import catalogue
 from runglass.models.kernels import twin_in_use
-
-HEADLESS = ("inspect", "list", "ask", "export")
 
 
 @pytest.fixture
@@ -285,6 +283,30 @@ def test_that_a_report_has_the_colours_of_its_session_unless_others_are_named(
         assert run("report", "--session", file, "-o", tmp_path / "report", *options)[0] == 0
         (script,) = (tmp_path / "report" / "figures").glob("*.py")
         assert first in script.read_text()
+
+
+def test_that_every_command_without_a_window_runs_where_qt_cannot_be_imported(runs: Path, tmp_path: Path) -> None:
+    words = {
+        "inspect": (str(runs),),
+        "list": (),
+        "ask": ("curve.smooth", str(runs), "--tag", "val_loss", "--figure", "f.svg"),
+        "export": (str(runs), "-o", "t.csv"),
+        "report": (str(runs), "-o", "report", "--ask", "curve.smooth"),
+        "docs": ("--help",),  # all its pages take a minute; what writes them is imported below
+        "desktop": ("--remove",),
+    }
+    assert set(headless_commands()) == set(words)
+    code = (
+        "import sys, json\n"
+        "for name in ('PySide6', 'shiboken6', 'pyqtgraph'): sys.modules[name] = None\n"
+        "import runglass.analysis.report.pages\n"
+        "from runglass.__main__ import main\n"
+        "print([main([name, *own]) for name, own in json.loads(sys.argv[1]).items()], file=sys.stderr)\n"
+    )
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    command = [sys.executable, "-c", code, json.dumps(words)]
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert told.stderr.strip().endswith(str([0] * len(words))), told.stderr
 
 
 def test_that_options_of_the_question_may_stand_among_the_paths(run: Run, runs: Path) -> None:

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...models.errors import ExportError
 from ...models.figure import FigureSpec
+from ...resources.version import __version__
 from .atomic import write_whole
 from .styles import DEFAULT, Style, style_named
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ... import __version__
 from ...models.errors import ExportError
 from ...models.progress import Progress, quiet
 from ...models.schema import SCHEMAS
 from ...models.store import RunStore
 from ...models.tables import Run
+from ...resources.version import __version__
 from .tables import table_bytes
 
 MANIFEST = "runglass-tables.json"

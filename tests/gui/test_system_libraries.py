@@ -45,7 +45,7 @@ def test_that_one_message_names_the_packages_of_three_distributions(pyside: Path
     assert "libEGL.so.1, libxcb-cursor.so.0" in message
     assert "apt-get install libegl1 libxcb-cursor0\n" in message
     assert "dnf install libglvnd-egl xcb-util-cursor\n" in message
-    assert "pacman -S libglvnd xcb-util-cursor\n" in message
+    assert message.endswith("pacman -S libglvnd xcb-util-cursor")
 
 
 def test_that_a_package_with_several_missing_libraries_is_named_once(pyside: Path) -> None:
@@ -100,10 +100,17 @@ def test_that_an_unknown_reason_is_passed_on(pyside: Path) -> None:
 def test_that_a_missing_screen_is_named_with_what_works_without(
     pyside: Path, environ: dict[str, str], words: str
 ) -> None:
-    message = obstacle(environ, system="linux", load=loader_without(), answers=lambda display: False, pyside=pyside)
+    message = obstacle(
+        environ,
+        headless=("inspect", "ask"),
+        system="linux",
+        load=loader_without(),
+        answers=lambda display: False,
+        pyside=pyside,
+    )
     assert message is not None
     assert words in message
-    assert "runglass inspect" in message
+    assert message.endswith("These commands need no window: runglass inspect, ask.")
 
 
 def test_that_x11_is_enough_in_a_wayland_session_that_does_not_answer(pyside: Path) -> None:
