@@ -130,17 +130,33 @@ class _Blocks:
             part = self.y[first:last]
             self._parts.append(block_extremes(part, part, _SMALLEST_BLOCK))
             self._covered = last
+            if self.is_whole:
+                self._make_levels()
+
+    def _make_levels(self) -> None:
+        block, (low, high) = _SMALLEST_BLOCK, self._smallest[0]
+        self._levels.append((block, low, high))
+        while len(low) > BLOCKS_IN_A_COLUMN * _GROWTH:
+            block, (low, high) = block * _GROWTH, block_extremes(low, high, _GROWTH)
+            self._levels.append((block, low, high))
+
+    def _finish(self) -> None:
+        while not self.is_whole:
+            self.grow(_AT_ONCE)
+        if not self._levels and self._smallest:  # all of it was in the shorter one
+            self._make_levels()
+
+    def extremes(self) -> tuple[float, float]:
+        """Give the smallest and the largest finite value; infinite the wrong way round where there is none."""
+        self._finish()
+        if not self._levels:
+            return math.inf, -math.inf
+        _, low, high = self._levels[-1]
+        return float(low.min()), float(high.max())
 
     def samples(self, places: Places, points: float) -> Samples:
         """Give what strokes are read from where a column holds so many points; all is covered before if need be."""
-        while not self.is_whole:
-            self.grow(_AT_ONCE)
-        if not self._levels and self._smallest:
-            block, (low, high) = _SMALLEST_BLOCK, self._smallest[0]
-            self._levels.append((block, low, high))
-            while len(low) > BLOCKS_IN_A_COLUMN * _GROWTH:
-                block, (low, high) = block * _GROWTH, block_extremes(low, high, _GROWTH)
-                self._levels.append((block, low, high))
+        self._finish()
         # A column that has a few points less than the others still reads blocks.
         fitting = [level for level in self._levels if points >= (BLOCKS_IN_A_COLUMN + 1) * level[0]]
         block, low, high = fitting[-1] if fitting else (1, self.y, self.y)
@@ -298,6 +314,14 @@ class ZoomableLine:
             first, last = int(self.x.searchsorted(low)), int(self.x.searchsorted(high, "right"))
         across = (min(high, end) - max(low, begin)) / (high - low) * columns
         return (last - first) / max(across, 1.0)
+
+    def box(self) -> tuple[float, float, float, float] | None:
+        """Give the smallest and largest x and y; None where x does not rise from a finite number to another, or y has none."""
+        if not len(self.x) or not self.is_sorted:
+            return None
+        left, right = float(self.x[0]), float(self.x[-1])
+        low, high = self._blocks.extremes()
+        return (left, right, low, high) if math.isfinite(left + right) and low <= high else None
 
     def samples(self, points: float) -> Samples:
         """Give what strokes are read from where a column of pixels holds so many points (`models.kernels.strokes`)."""

@@ -43,6 +43,7 @@ from ...models.result import Result
 from ...models.schema import RUNS, SCALARS
 from ...models.selection import Clause, Holds
 from ...models.store import RunStore
+from ..render.curve_item import Prepared, prepared
 from ..render.figure_view import FigureView
 from ..tasks import FEED, TaskRunner
 from ..widgets.empty_state import EmptyState
@@ -65,6 +66,8 @@ class Answer:
     figure : FigureSpec
     store : RunStore
         What it was computed from.
+    prepared : tuple
+        What painting the long lines of the figure needs.
     """
 
     analysis: Analysis
@@ -72,6 +75,7 @@ class Answer:
     result: Result
     figure: FigureSpec
     store: RunStore
+    prepared: tuple[Prepared, ...] = ()
 
 
 def answered(identifier: str, options: dict[str, Any], store: RunStore, progress: CancellableProgress) -> Answer:
@@ -90,7 +94,8 @@ def _answered_on(
     engine: Engine, work: Callable[[CancellableProgress], Answer], progress: CancellableProgress
 ) -> Answer:
     with using(engine, progress):
-        return work(progress)
+        answer = work(progress)
+    return replace(answer, prepared=prepared(answer.figure))
 
 
 def data_key(store: RunStore, inputs: tuple[str, ...], options: Mapping[str, Any]) -> tuple[object, ...]:

@@ -17,14 +17,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from time import perf_counter
+from weakref import WeakValueDictionary
 
 import numpy as np
 from PySide6.QtCore import QObject, QPointF, QRectF, Qt, QTimer
 from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
 from ...analysis.decimate import Places, ZoomableLine
-from ...models.figure import Line, Scale
-from ...models.growing_array import continues, extremes, finite_values
+from ...models.figure import FigureSpec, Line, Scale
+from ...models.growing_array import continues, extremes, finite_values, lineage
 from ...models.kernels.strokes import Columns, curves_at_once, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
@@ -55,6 +56,9 @@ _STRIP = 512
 
 _MOST_NEW = 20_000
 """Points that lines got since they were painted, from which on all are painted anew."""
+
+_LONG = 50_000
+"""Points from which on a line is worked out before it is shown."""
 
 _PIECE = 128
 """Points stroked at once: Qt's stroker takes quadratic time on wide lines that cross themselves."""
@@ -87,6 +91,9 @@ class _Curve:
         """Give the box around it, or around what of it lies in a window of x, in axis units."""
         if self._box is None or self._box[0] != window:
             x, y = self.mark.x, self.mark.y
+            if window is None and len(x) >= _LONG and (box := self.line.box()) is not None:
+                self._box = (window, box)
+                return box
             is_plain = window is None and "log" not in self.scales and len(x) > 0
             if is_plain and finite_values(x) == len(x) and finite_values(y) == len(y):
                 self._box = (window, (*extremes(x), *extremes(y)))
@@ -415,10 +422,43 @@ def _goes_on(mark: Line, before: Line) -> bool:
     return looks[0] == looks[1] and continues(mark.x, before.x) and continues(mark.y, before.y)
 
 
+class Prepared:
+    """A long line with what painting it needs, and the mark it is of."""
+
+    def __init__(self, mark: Line, line: ZoomableLine) -> None:
+        self.mark = mark
+        self.line = line
+
+
+_prepared: WeakValueDictionary[tuple[int, int, Scale, Scale], Prepared] = WeakValueDictionary()
+"""By the arrays of the mark, which live as long as what is here."""
+
+
+def prepared(spec: FigureSpec) -> tuple[Prepared, ...]:
+    """Work out what painting the long lines of a figure needs, in any thread; it is known as long as what is given lives."""
+    made = []
+    for panel in spec.panels:
+        places: dict[int, Places] = {}
+        for mark in panel.marks:
+            # What grows is worked out as it grows.
+            if isinstance(mark, Line) and len(mark.x) >= _LONG and lineage(mark.y) is None:
+                one = Prepared(mark, _line(mark, panel.x.scale, panel.y.scale, None, places))
+                one.line.box()
+                while not one.line.is_prepared:
+                    one.line.prepare()
+                _prepared[id(mark.x), id(mark.y), panel.x.scale, panel.y.scale] = one
+                made.append(one)
+    return tuple(made)
+
+
 def _line(
     mark: Line, x_scale: Scale, y_scale: Scale, before: ZoomableLine | None, places: dict[int, Places]
 ) -> ZoomableLine:
     """Give the line of a mark; what was worked out of the one before is kept where it begins with it."""
+    known = _prepared.get((id(mark.x), id(mark.y), x_scale, y_scale))
+    if known is not None:
+        places.setdefault(id(mark.x), known.line.places)
+        return known.line
     y = to_axis(mark.y, y_scale)
     along = places.get(id(mark.x))
     if before is not None:

@@ -753,9 +753,15 @@ static inline int is_finite(double value)
     return value - value == 0.0;
 }
 
+/* NaN stays NaN here, and is `low` in `bounded`, whose numbers become whole ones. */
 static inline double clipped(double value, double low, double high)
 {
     return value < low ? low : value > high ? high : value;
+}
+
+static inline double bounded(double value, double low, double high)
+{
+    return value > low ? (value < high ? value : high) : low;
 }
 
 /* Round, for numbers that fit: several times as quick as the library's functions where the processor has no instruction. */
@@ -884,7 +890,7 @@ enum { COLUMN_LEFT, COLUMN_BREADTH, BASE, SCALE, OFFSET, MIRRORED, START, STEP, 
 /* Turn the place of an edge into 1/256 of a pixel. */
 static inline int32_t fixed(double place)
 {
-    return (int32_t)floored(clipped(place, -FAR_AWAY, FAR_AWAY) * 256.0 + 0.5);
+    return (int32_t)floored(bounded(place, -FAR_AWAY, FAR_AWAY) * 256.0 + 0.5);
 }
 
 
@@ -937,7 +943,7 @@ static void find_strokes(const double *x, const double *y, const double *low, co
     for (Py_ssize_t c = 0; c <= bins; c++) {
         double edge = left + ((double)c - shift) * breadth;
         if (step > 0.0) {
-            at[c] = ceiled(clipped((edge - start) / step, 0.0, (double)n));
+            at[c] = ceiled(bounded((edge - start) / step, 0.0, (double)n));
         } else {
             Py_ssize_t next = first_not_below(x, n, edge, found, gap);
             gap = c > 0 ? next - found : 0;
@@ -1040,7 +1046,9 @@ static void find_strokes(const double *x, const double *y, const double *low, co
             double through = straight > 0.0 ? straight * (2.0 * beyond < slope ? 2.0 * beyond / slope : 1.0) : 0.0;
             double length = through * cut + (1.0 - through) * (size + width), fade = through * slope;
             out[number * columns + c] = fixed(number ? middle + length / 2.0 : middle - length / 2.0);
-            out[(number + 2) * columns + c] = fade > 1.0 ? (int32_t)floored(65536.0 / fade + 0.5) : 65536;
+            out[(number + 2) * columns + c] = 65536;
+            if (fade > 1.0)
+                out[(number + 2) * columns + c] = (int32_t)floored(bounded(65536.0 / fade, 0.0, 65536.0) + 0.5);
         }
         shares[c] = seen ? 256 : 0;
         sizes += size;
@@ -1067,7 +1075,7 @@ static void find_strokes(const double *x, const double *y, const double *low, co
                 begin += numbers[PATTERN + k];
             }
             if (shares[c])
-                shares[c] = (int32_t)clipped(floor((inked - inked_before) / length * 256.0 + 0.5), 0.0, 256.0);
+                shares[c] = (int32_t)bounded(floor((inked - inked_before) / length * 256.0 + 0.5), 0.0, 256.0);
             inked_before = inked;
         }
     }
@@ -1092,11 +1100,13 @@ static PyObject *stroked(PyObject *self, PyObject *args)
         get_views(objects, views, (const int[]){READ, READ, READ, READ, READ, WRITE}, 6) < 0)
         return NULL;
     const double *numbers = views[4].buf;
-    Py_ssize_t n = COUNT(views[1], double), given = COUNT(views[4], double), columns = COUNT(views[5], int32_t) / NUMBERS;
+    Py_ssize_t n = COUNT(views[1], double), given = COUNT(views[4], double);
+    Py_ssize_t columns = COUNT(views[5], int32_t) / NUMBERS;
     Py_ssize_t blocks = block > 0 ? n / block + (n % block != 0) : -1;
-    int fits = given >= PATTERN && COUNT(views[5], int32_t) == NUMBERS * columns && block > 0 && !(block & (block - 1)) && numbers[PEN] >= 1.0 &&
-               numbers[PEN] <= 1024.0 && (numbers[STEP] > 0.0 || COUNT(views[0], double) == n) &&
-               (block == 1 || (COUNT(views[2], double) == blocks && COUNT(views[3], double) == blocks));
+    int fits = given >= PATTERN && COUNT(views[5], int32_t) == NUMBERS * columns;
+    fits = fits && block > 0 && !(block & (block - 1)) && numbers[PEN] >= 1.0 && numbers[PEN] <= 1024.0;
+    fits = fits && (numbers[STEP] > 0.0 || COUNT(views[0], double) == n);
+    fits = fits && (block == 1 || (COUNT(views[2], double) == blocks && COUNT(views[3], double) == blocks));
     double *room = NULL;
     if (fits) {
         Py_ssize_t most = columns + (Py_ssize_t)numbers[PEN];

@@ -40,7 +40,7 @@ _FAR = 20000.0
 _DASHED = 6.0
 """Pixels a stroke is long, on average, up to which a dashed line shows its dashes."""
 
-_COMPILED_AT_ONCE, _AT_ONCE = 1024, 256
+_COMPILED_AT_ONCE, _AT_ONCE = 512, 256
 """Curves found and painted at once; compiled, those that later ones hide cost little."""
 
 _MOST_THREADS = 4

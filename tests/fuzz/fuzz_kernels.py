@@ -213,6 +213,32 @@ class Fuzzer:
         by_numpy, compiled = (near(times, first, 1e-3).tolist() for _ in self.twins())
         assert by_numpy == compiled
 
+    # -- curves
+
+    def strokes(self) -> None:
+        import numpy as np
+        from test_strokes import COLUMNS, crowd
+
+        from runglass.models.kernels.strokes import painted
+
+        chance = self.chance
+        seed, curves, rows = chance.randrange(1 << 30), chance.randrange(1, 12), chance.randrange(1, 70)
+        wild = chance.random() < 0.3
+        self.keep((seed, curves, rows, wild))
+        found = []
+        for _ in self.twins():
+            made, colours = crowd(seed, curves)
+            if wild:
+                numbers = np.random.default_rng(seed)
+                made = numbers.integers(-(1 << 31), (1 << 31) - 1, made.shape, np.int32, endpoint=True)
+                made[::2, 4] &= 256
+            image = np.zeros((rows, COLUMNS), np.uint32)
+            first = seed % COLUMNS
+            painted(image, made, colours, first, COLUMNS)
+            found.append((made.tobytes(), image.tobytes()))
+        assert found[0][0] == found[1][0]
+        assert wild or found[0][1] == found[1][1]
+
     # -- text
 
     def _number(self) -> str:
@@ -343,7 +369,17 @@ def main() -> int:
     findings = 0
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(loaded(os.environ["RUNGLASS_FUZZED_KERNELS"]), asked.seed, Path(folder))
-        kinds = asked.only or ["event_file", "event_kernels", "rows", "times", "number", "json_lines", "csv", "abuse"]
+        kinds = asked.only or [
+            "event_file",
+            "event_kernels",
+            "rows",
+            "times",
+            "strokes",
+            "number",
+            "json_lines",
+            "csv",
+            "abuse",
+        ]
         while time.process_time() < asked.seconds:
             kind = fuzzer.chance.choice(kinds)
             tried: list[Any] = [None]

@@ -11,10 +11,10 @@ from PySide6.QtCore import QObject
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from runglass.analysis import decimate
-from runglass.gui.render.curve_item import Curves
-from runglass.gui.render.viewport import Viewport
+from runglass.gui.render.curve_item import Curves, prepared
+from runglass.gui.render.viewport import Viewport, polygon
 from runglass.gui.theme import appearance
-from runglass.models.figure import Line
+from runglass.models.figure import Axis, FigureSpec, Line, Panel
 from runglass.models.growing_array import grown
 
 WIDTH, HEIGHT = 300, 200
@@ -131,6 +131,27 @@ def test_that_dimming_zooms_and_themes_make_no_blocks_anew(owner: QObject, monke
     assert len(counter.numbers) == once
 
 
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_that_what_a_worker_prepared_of_long_lines_is_not_worked_out_again(
+    owner: QObject, monkeypatch: pytest.MonkeyPatch, scale: Any
+) -> None:
+    y = 5 + np.random.default_rng(0).uniform(-1, 1, 100_000)
+    y[7] = np.nan
+    long = line("a", y)
+    spec = FigureSpec(panels=(Panel(key="p", x=Axis(), y=Axis(scale=scale), marks=(long,)),))
+    known = prepared(spec)
+    assert [one.mark for one in known] == [long]
+    counter = Counter(monkeypatch)
+    curves = Curves(owner, lambda: None)
+    curves.set_theme(appearance().theme)
+    curves.set_lines([long], "linear", scale, rescaled=False)
+    low, high = np.nanmin(y), np.nanmax(y)
+    ends = (np.log10(low), np.log10(high)) if scale == "log" else (low, high)
+    assert curves.extents(None)[0] == pytest.approx((0, 99_999, *ends))
+    curves.prepare(Viewport(0, 1e5, 0, 10, WIDTH, HEIGHT))
+    assert counter.numbers == []
+
+
 def test_that_a_growing_line_is_painted_as_if_new_from_its_new_points(
     owner: QObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,8 +211,6 @@ def test_that_strokes_cover_what_all_segments_would(owner: QObject, noise: float
     image.fill(0)
     painter = QPainter(image)
     painter.setPen(QColor("black"))
-    from runglass.gui.render.viewport import polygon
-
     painter.drawPolyline(polygon(viewport.x(np.arange(n, dtype=float)), viewport.y(y)))
     painter.end()
     theirs = np.frombuffer(image.constBits(), np.uint8).reshape(HEIGHT, WIDTH, 4)[:, :, 3] > 127

@@ -124,7 +124,7 @@ def _paint_slowly(image: np.ndarray, strokes: np.ndarray, colours: np.ndarray) -
                 image[row, column] = mixed
 
 
-def _crowd(seed: int, curves: int) -> tuple[np.ndarray, np.ndarray]:
+def crowd(seed: int, curves: int) -> tuple[np.ndarray, np.ndarray]:
     """Give strokes of noisy, smooth and broken curves of several widths and dashes, and colours."""
     rng = np.random.default_rng(seed)
     samples, widths, patterns = [], [], []
@@ -147,7 +147,7 @@ def _crowd(seed: int, curves: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_that_strokes_are_painted_one_over_the_other(twin: str) -> None:
-    strokes, colours = _crowd(3, 12)
+    strokes, colours = crowd(3, 12)
     image = np.random.default_rng(0).integers(0, 1 << 32, (25, COLUMNS), np.uint32)
     slowly = image.copy()
     _paint_slowly(slowly, strokes, colours)
@@ -156,7 +156,7 @@ def test_that_strokes_are_painted_one_over_the_other(twin: str) -> None:
 
 
 def test_that_columns_may_be_painted_in_parts(twin: str) -> None:
-    strokes, colours = _crowd(4, 5)
+    strokes, colours = crowd(4, 5)
     whole, parts = np.zeros((2, ROWS, COLUMNS), np.uint32)
     painted(whole, strokes, colours, 0, COLUMNS)
     for start in range(0, COLUMNS, 23):
@@ -170,7 +170,7 @@ def test_that_both_twins_give_the_same_bits(seed: int, monkeypatch: pytest.Monke
     given = []
     for module in (None, compiled):
         monkeypatch.setattr(kernels, "_in_use", module)
-        strokes, colours = _crowd(seed, 9)
+        strokes, colours = crowd(seed, 9)
         image = np.zeros((ROWS, COLUMNS), np.uint32)
         painted(image, strokes, colours, 0, COLUMNS)
         given.append((strokes, image))
@@ -189,12 +189,12 @@ def test_that_dashes_leave_their_share_of_a_level_line_and_none_of_a_noisy_one(t
 def test_that_many_strokes_are_shared_out_among_threads_without_a_difference(
     monkeypatch: pytest.MonkeyPatch, twin: str
 ) -> None:
-    strokes, colours = _crowd(5, 300)
+    strokes, colours = crowd(5, 300)
     image = np.zeros((ROWS, COLUMNS), np.uint32)
     painted(image, strokes, colours, 0, COLUMNS)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("runglass.models.kernels.strokes._WORTH_A_THREAD", 100)
-    again, _ = _crowd(5, 300)
+    again, _ = crowd(5, 300)
     other = np.zeros((ROWS, COLUMNS), np.uint32)
     painted(other, again, colours, 0, COLUMNS)
     np.testing.assert_array_equal(again, strokes)
