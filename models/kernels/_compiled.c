@@ -299,7 +299,8 @@ static PyObject *common_steps(PyObject *self, PyObject *args)
     const int64_t *places = views[1].buf;
     uint64_t *steps = views[2].buf;
     Py_ssize_t wanted = COUNT(views[1], int64_t), rows = COUNT(views[2], int64_t);
-    int fits = width > 0 && rows <= views[0].len / width && rows * width == views[0].len && 0 <= bytes && bytes <= 10 && wanted > 0;
+    int fits = width > 0 && rows <= views[0].len / width && rows * width == views[0].len && 0 <= bytes && bytes <= 10 &&
+               wanted > 0;
     int same = 1, in_words = bytes <= 8;
     for (Py_ssize_t i = 0; fits && i < wanted; i++) {
         fits = 0 <= places[i] && places[i] <= width - bytes;
