@@ -21,7 +21,6 @@ import pytest
 
 import runglass
 from runglass.__main__ import main
-from runglass.analysis.calibration.reliability import ReliabilityQuestion
 from runglass.analysis.calibration.scores import ScoresQuestion
 from runglass.analysis.compatibility.churn import ChurnQuestion
 from runglass.analysis.compatibility.flips import FlipsQuestion
@@ -121,9 +120,8 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 QUESTIONS = [
-    ReliabilityQuestion(draws=20),
     ScoresQuestion(draws=20),
-    FlipsQuestion(old="v1", new="v2", draws=200),
+    FlipsQuestion(old="v1", new="v2", draws=100),
     ChurnQuestion(old="v1", new="v2"),
 ]
 
