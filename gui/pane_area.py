@@ -111,6 +111,10 @@ class PaneArea(QMainWindow):
             content = dock.widget()
             if content is not None:
                 self._leave(content)
+            if not dock.isFloating():
+                # WORKAROUND: a dock taken out of a group of tabs leaves the bar of the tabs behind for good, but not one that
+                # was moved elsewhere before.
+                self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
             self.removeDockWidget(dock)
             dock.deleteLater()
         for pane in panes:

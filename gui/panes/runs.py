@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PySide6.QtCore import QPoint, Qt, QTimer, Signal
@@ -112,11 +113,11 @@ def _no_events(_run: str) -> tuple[HealthMark, ...]:
 
 
 class RunNumbers:
-    """The numbers in the columns of runs, each kept while its curve is the same."""
+    """The numbers in the columns of runs, each kept for as long as its curve lives."""
 
     def __init__(self) -> None:
         self.cursor: float | None = None
-        self._known: dict[tuple[RunColumn, str], tuple[Curve, float | None, float]] = {}
+        self._known: WeakKeyDictionary[Curve, dict[RunColumn, tuple[float | None, float]]] = WeakKeyDictionary()
 
     def value(self, run: Run | None, column: RunColumn) -> float:
         """Give the number of a run in a column; NaN where it has none."""
@@ -124,11 +125,14 @@ class RunNumbers:
         if run is None or curve is None or column.how in ("config", "status", "events"):
             return np.nan
         at = self.cursor if column.how == "at" else None
-        known = self._known.get((column, run.key))
-        if known is None or known[0] is not curve or known[1] != at:
+        of_curve = self._known.get(curve)
+        if of_curve is None:
+            of_curve = self._known[curve] = {}
+        known = of_curve.get(column)
+        if known is None or known[0] != at:
             value = reduced(curve, column.how, last=column.last, at=at, higher=higher_is_better(column.of))
-            known = self._known[column, run.key] = (curve, at, value)
-        return known[2]
+            known = of_curve[column] = (at, value)
+        return known[1]
 
 
 class RunsFace:
@@ -548,7 +552,9 @@ class RunsPane(QWidget):
             self._stack.setCurrentWidget(self.tree)
             return
         session = self._workspace.session
-        if not self._workspace.now.all.runs:
+        if not self._workspace.now.all.runs and session.roots:
+            self._empty.set_content("No runs so far.")
+        elif not self._workspace.now.all.runs:
             self._empty.set_content("No runs are open.", "Drop a folder of logs on the window.")
         elif self._keys and self._event_filter():
             self._empty.set_content("This happened to no run that is listed.", button="Clear the filters")

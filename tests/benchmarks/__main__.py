@@ -32,6 +32,7 @@ SMALL = {
     "ranking": ["--draws", "300"],
     "compatibility": ["--items", "2000"],
     "calibration": ["--rows", "1e5", "--rounds", "3"],
+    "live": ["--runs", "300", "--growing", "50", "--shown", "50", "--minutes", "0.3"],
 }
 """Arguments of each benchmark, so that all take a few minutes together."""
 

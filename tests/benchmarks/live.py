@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gc
 import os
 import struct
 import subprocess
@@ -261,7 +260,6 @@ def follow(folder: Path, shown: int, seconds: float, log: TextIO, warm_up: float
     marks: list[tuple[float, float]] = []
 
     def begin() -> None:
-        gc.collect()
         appends.taken(), turns.taken()
         marks.append((time.perf_counter(), time.process_time()))
         minute.start(round(1000 * min(60.0, seconds)))
