@@ -1,4 +1,4 @@
-"""Make `resources/guide/7-licences.md`: what Runglass is made of and needs, and under which licence.
+"""Make `resources/guide/9-licences.md`: what Runglass is made of and needs, and under which licence.
 
 Usage, in an environment in which Runglass is installed with what it needs::
 
@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parent.parent
-PAGE = HOUSE / "resources" / "guide" / "7-licences.md"
+PAGE = HOUSE / "resources" / "guide" / "9-licences.md"
 
 SPDX = {
     "Apache Software License": "Apache-2.0",
