@@ -715,7 +715,7 @@ class MainWindow(QMainWindow):
             self,
             "About Runglass",
             f"Runglass {__version__} (kernels: {twin_in_use()})\n\nCurves, honest statistics, paper figures.\n\n"
-            "MIT licence; those of what it needs are in Help > Guide, page 7.",
+            "MIT licence; those of what it needs are on the last page of Help > Guide.",
         )
 
     # -- ending ---------------------------------------------------------------------------------------------------------
