@@ -277,6 +277,7 @@ class Curves:
         """Whether the newest lines are those before with points behind them."""
         self._all = _Stack()
         self._chosen = _Stack()
+        self._near: tuple[Line, tuple[Viewport, Theme], _Layer] | None = None
         self._theme: Theme | None = None
         self._timer = QTimer(owner)
         self._timer.setSingleShot(True)
@@ -371,13 +372,16 @@ class Curves:
             self._timer.start(_PAUSE_MS if self._all.is_slow or self._chosen.is_slow else 0)
 
     def paint_one(self, painter: QPainter, key: str, viewport: Viewport) -> None:
-        """Paint one line wider, over the others."""
+        """Paint one line wider, over the others; what was painted is kept while the mouse moves along it."""
         curve = self._curves.get(key)
-        if curve is not None and self._theme is not None:
-            painter.save()
-            painter.scale(1 / viewport.ratio, 1 / viewport.ratio)
-            stroke(painter, curve, viewport, self._theme, extra=1.0)
-            painter.restore()
+        if curve is None or self._theme is None:
+            return
+        mark, about = curve.mark, (viewport, self._theme)
+        if self._near is None or self._near[0] is not mark or self._near[1] != about:
+            layer = _Layer(viewport, [curve], self._theme, extra=1.0)
+            layer.paint_on(math.inf)
+            self._near = (mark, about, layer)
+        self._near[2].show(painter, viewport)
 
     def prepare(self, viewport: Viewport) -> None:
         """Make all that a viewport shows, now."""

@@ -131,6 +131,28 @@ def test_that_dimming_zooms_and_themes_make_no_blocks_anew(owner: QObject, monke
     assert len(counter.numbers) == once
 
 
+def test_that_the_line_under_the_mouse_is_wider_and_is_painted_anew_only_where_it_changed(owner: QObject) -> None:
+    shown = Shown(owner, line("a", np.full(20_000, 5.0)), line("b", np.full(20_000, 2.0)))
+    image = QImage(WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
+    viewport = Viewport(0, 20_000, 0, 10, WIDTH, HEIGHT)
+
+    def rows(key: str) -> np.ndarray:
+        image.fill(0)
+        painter = QPainter(image)
+        shown.curves.paint_one(painter, key, viewport)
+        painter.end()
+        opacity = np.frombuffer(image.constBits(), np.uint8).reshape(HEIGHT, WIDTH, 4)[:, WIDTH // 2, 3]
+        return np.flatnonzero(opacity)
+
+    assert rows("a").tolist() == [99, 100]
+    kept = shown.curves._near
+    assert rows("a").tolist() == [99, 100]
+    assert shown.curves._near is kept
+    assert rows("b").tolist() == [159, 160]
+    shown.show(line("a", np.full(20_000, 5.0)), line("b", np.full(20_000, 8.0)))
+    assert rows("b").tolist() == [39, 40]
+
+
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_that_what_a_worker_prepared_of_long_lines_is_not_worked_out_again(
     owner: QObject, monkeypatch: pytest.MonkeyPatch, scale: Any
