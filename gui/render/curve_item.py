@@ -75,7 +75,9 @@ class _Curve:
         self.mark = mark
         self.scales = scales
         self._line: ZoomableLine | None = None
-        self._before = before._line or before._before if before is not None else None
+        self._before: ZoomableLine | None = None
+        if before is not None:
+            self._before = before._line or before._before
         self._places = places
         self._box: tuple[Window | None, Box] | None = None
 
