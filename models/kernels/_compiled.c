@@ -1370,7 +1370,8 @@ ALWAYS_INLINE const char *past_digits(const char *at, const char *end, uint64_t 
             return at;
         eight <<= 64 - 8 * count; /* zeros in front */
         eight = eight * 10 + (eight >> 8);
-        eight = ((eight & 0x000000FF000000FFu) * 0x000F424000000064u + (eight >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u) >> 32;
+        uint64_t firsts = eight & 0x000000FF000000FFu, seconds = eight >> 16 & 0x000000FF000000FFu;
+        eight = (firsts * 0x000F424000000064u + seconds * 0x0000271000000001u) >> 32;
         *digits = *digits * whole_tens[count] + eight;
         at += count;
         if (count < 8)

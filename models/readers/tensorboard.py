@@ -8,8 +8,8 @@ A file is a chain of records, and a record is a small protobuf message. Millions
 each. In a regular log the records from one tag to the next record of that tag come again and again: they are decoded once, and
 all that follow and are laid out like them with it (`event_rows`). Where logs are not so regular the chain is found from the
 headers, whose checksum depends on nothing but the length; then records of equal length become the rows of a matrix, one row is
-decoded exactly, and all rows that have the same bytes where this one has keys and lengths are decoded with it (a compiled kernel
-takes one record after the other instead). Whatever is left over is decoded exactly, one by one.
+decoded exactly, and all rows that have the same bytes where this one has keys and lengths are decoded with it (a compiled
+kernel takes one record after the other instead). Whatever is left over is decoded exactly, one by one.
 
 The formats: ``tensorboard/data/server/tf_record.rs``, ``tensorflow/core/util/event.proto``, ``summary.proto``, ``tensor.proto``
 and ``tensorboard/plugins/hparams/plugin_data.proto``.
