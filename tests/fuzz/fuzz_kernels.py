@@ -11,6 +11,8 @@ import argparse
 import importlib.util
 import os
 import random
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -39,20 +41,18 @@ def build(folder: Path) -> Path:
     return built
 
 
-def start_again(arguments: list[str], built: Path) -> int:
-    """Run this script once more, under the sanitizers: they have to be loaded before the interpreter."""
-    library = subprocess.run(
-        ["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+def start_again(arguments: list[str], built: Path) -> None:
+    """Become this script once more, under the sanitizers: they have to be loaded before the interpreter."""
+    asked = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     environment = os.environ | {
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": asked.stdout.strip(),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:abort_on_error=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "PYTHONMALLOC": "malloc",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "RUNGLASS_FUZZED_KERNELS": str(built),
     }
-    return subprocess.run([sys.executable, __file__, *arguments], env=environment, check=False).returncode
+    os.execve(sys.executable, [sys.executable, __file__, *arguments], environment)
 
 
 def loaded(built: str) -> ModuleType:
@@ -359,8 +359,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the input that was tried last, and for findings")
     asked = parser.parse_args()
     if "RUNGLASS_FUZZED_KERNELS" not in os.environ:
-        with tempfile.TemporaryDirectory() as folder:
-            return start_again(sys.argv[1:], build(Path(folder)))
+        start_again(sys.argv[1:], build(Path(tempfile.mkdtemp())))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     keep = asked.keep or Path(tempfile.mkdtemp(prefix="fuzz_kernels_"))
     keep.mkdir(parents=True, exist_ok=True)
@@ -368,7 +368,9 @@ def main() -> int:
     executions: Counter[str] = Counter()
     findings = 0
     with tempfile.TemporaryDirectory() as folder:
-        fuzzer = Fuzzer(loaded(os.environ["RUNGLASS_FUZZED_KERNELS"]), asked.seed, Path(folder))
+        built = Path(os.environ["RUNGLASS_FUZZED_KERNELS"])
+        fuzzer = Fuzzer(loaded(str(built)), asked.seed, Path(folder))
+        shutil.rmtree(built.parent)
         kinds = asked.only or [
             "event_file",
             "event_kernels",
@@ -391,6 +393,8 @@ def main() -> int:
             fuzzer.keep = remember
             try:
                 getattr(fuzzer, kind)()
+            except KeyboardInterrupt:
+                break
             except Exception as error:
                 findings += 1
                 (keep / f"finding_{findings}.txt").write_text(
