@@ -180,5 +180,4 @@ def open_asked(
     if layout is not None:
         window.files.apply_layout(layout)
     if not follow:
-        session = dataclasses.replace(window.workspace.session, follow=False)
-        window.workspace.replace(session)
+        window.workspace.replace(dataclasses.replace(window.workspace.session, follow=False))

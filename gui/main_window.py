@@ -110,7 +110,8 @@ class MainWindow(QMainWindow):
         )
         self._middle = QStackedWidget(self)
         self._middle.addWidget(self._welcome)
-        self._middle.addWidget(QWidget(self))
+        self._blank = QWidget(self)
+        self._middle.addWidget(self._blank)
         central = QWidget(self)
         self._column = QVBoxLayout(central)
         self._column.setContentsMargins(0, 8, 0, 0)
@@ -145,7 +146,8 @@ class MainWindow(QMainWindow):
         line.setPlaceholderText("regex")
         line.setReadOnly(True)
         runs.addWidget(line)
-        runs.addWidget(EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=self), 1)
+        self._no_runs = EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=self)
+        runs.addWidget(self._no_runs, 1)
 
     def _fill_side(self, name: str, content: QWidget) -> None:
         """Put a widget into a side bar, in place of what is there."""
@@ -167,7 +169,9 @@ class MainWindow(QMainWindow):
 
     def expect(self, data: bool) -> None:
         """Show the room for panes, empty, where data are about to be opened, else what can be opened."""
-        self._middle.setCurrentIndex(1 if data else 0)
+        self._middle.setCurrentWidget(self._blank if data else self._welcome)
+        if data:
+            self._no_runs.set_content("No runs so far.")
 
     def furnish(self) -> Iterator[None]:
         """Make the rest of the window in short steps, so that who goes through them can let it paint in between."""
@@ -179,11 +183,10 @@ class MainWindow(QMainWindow):
         self.health = rooms.HealthWatch(self.workspace, self.tasks, self)
         self.housekeeping = rooms.Housekeeping(self.workspace, self.feed, self)
         self.area = rooms.PaneArea(self._make_pane, self._leave_pane, self)
-        blank = self._middle.widget(1)
         self._middle.addWidget(self.area)
-        if self._middle.currentWidget() is blank:
+        if self._middle.currentWidget() is self._blank:
             self._middle.setCurrentWidget(self.area)
-        blank.deleteLater()
+        self._blank.deleteLater()
         self._messages = rooms.MessageBar(self)
         self._column.insertWidget(0, self._messages)
         self.breadcrumbs = rooms.Breadcrumbs(self.workspace, self)

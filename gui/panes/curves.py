@@ -19,7 +19,7 @@ from ...models.figure import Keys, Line
 from ...models.selection import Everything
 from ..render.panel_view import TableOrder
 from ..render.ticks import duration
-from ..tasks import TaskRunner
+from ..tasks import FEED, TaskRunner
 from ..widgets.empty_state import EmptyState
 from ..widgets.flow_grid import FlowGrid
 from ..widgets.icon_button import IconButton
@@ -144,6 +144,8 @@ class CurvesPane(QWidget):
         self._timer.timeout.connect(self._on_timer_timeout)
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self._schedule)
+        self._was_reading = self._is_reading
+        tasks.changed.connect(self._on_tasks_changed)
         self._arrange()
 
     @property
@@ -229,8 +231,19 @@ class CurvesPane(QWidget):
         elif self._tables():
             remedy = f"There are {' and '.join(self._tables())} to ask questions of."
             self._empty.set_content("No learning curves in what is open.", remedy, button="Ask…")
+        elif self._is_reading:
+            self._empty.set_content("Reading…")
         else:
             self._empty.set_content("No learning curves in what is open.", "The problems pane says what was not read.")
+
+    @property
+    def _is_reading(self) -> bool:
+        return any(state.slot == FEED for state in self._tasks.running)
+
+    def _on_tasks_changed(self) -> None:
+        if self._was_reading and not self._is_reading and not self._cards:
+            self._schedule()
+        self._was_reading = self._is_reading
 
     def _tables(self) -> list[str]:
         """Give the tables, besides curves, that are open."""
