@@ -157,6 +157,7 @@ class QuestionView(QWidget):
         self._is_computing = False
         self._next: tuple[str, dict[str, Any], str] | None = None
         self._store: RunStore | None = None
+        self._narrowed: tuple[RunStore, str, RunStore] | None = None
         self._refusal = ("", "", "")
         self._is_waiting = False
         self._title = ""
@@ -219,7 +220,10 @@ class QuestionView(QWidget):
         """
         store = self._workspace.now.kept
         if where:
-            store = store.keeping(Holds(where))
+            # Narrowed once, so that what was computed of it is known when an option moves.
+            if self._narrowed is None or self._narrowed[0] is not store or self._narrowed[1] != where:
+                self._narrowed = (store, where, store.keeping(Holds(where)))
+            store = self._narrowed[2]
         analysis = registry.analysis(identifier)
         asked = (identifier, repr(sorted(options.items())), data_key(store, analysis.inputs, options))
         self._next = None

@@ -112,3 +112,17 @@ def test_that_data_which_come_in_faster_than_they_are_answered_are_shown(view, q
     gate.release()
     gate.release()
     qtbot.waitUntil(lambda: view.answer.question.weight == 0.1)
+
+
+def test_that_another_option_is_asked_of_the_same_narrowed_data(view, qtbot):
+    stores = []
+    for weight in (0.1, 0.2):
+        view.ask("curve.smooth", {"tag": "loss", "weight": weight}, 'run not in ["x"]')
+        qtbot.waitUntil(
+            lambda weight=weight: view.answer is not None and view.answer.question.weight == weight, timeout=30_000
+        )
+        stores.append(view.answer.store)
+    assert stores[0] is stores[1]
+    view.ask("curve.smooth", {"tag": "loss", "weight": 0.2}, 'run not in ["y"]')
+    qtbot.waitUntil(lambda: view.answer.store is not stores[0], timeout=30_000)
+    assert view.answer.store.filter != stores[0].filter
