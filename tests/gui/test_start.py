@@ -15,7 +15,7 @@ _FOR_LATER = frozenset(
 _BESIDE_QT = _FOR_LATER | {"numpy", "orjson", "pyqtgraph", "yaml"}
 
 _BEGIN = """
-import os, sys, threading
+import os, sys, threading, time
 from pathlib import Path
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 def imported():
@@ -43,6 +43,7 @@ def loop(*_):
     shown = lambda: window._is_furnished and [card for card in window.area.content("curves").cards if card.view.answer]
     while not shown():
         app.processEvents()
+        time.sleep(0.002)  # threads have work to do
     print(len(first[0] & {"pyqtgraph"}), window.workspace.now.all.points, *sorted(imported()))
     window.close()
     return 0
@@ -57,7 +58,7 @@ sys.exit(status)
 def _run(code: str, *arguments: object, home: Path) -> list[str]:
     surroundings = {**os.environ, "XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
     command = [sys.executable, "-c", _BEGIN + code, str(home / "settings.ini"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
