@@ -56,7 +56,9 @@ class Feed(QObject):
     loaded()
         Everything that was opened has been read once.
     failed(message)
-        Reading stopped; the sentence says why.
+        Reading stopped, or waits; the sentence says why.
+    over(message)
+        What was said with `failed` is no longer so.
     live_changed(count)
         So many runs grew within the last minute.
     _batch(opening, store, grown)
@@ -65,6 +67,7 @@ class Feed(QObject):
 
     loaded = Signal()
     failed = Signal(str)
+    over = Signal(str)
     live_changed = Signal(int)
     _batch = Signal(object, object, object)
 
@@ -92,6 +95,7 @@ class Feed(QObject):
         self._sign: tuple[object, ...] = ()
         self._lively = (0.0, 0.0)
         self._silent: frozenset[str] = frozenset()
+        self._said = {"reading": "", "paths": ""}
         self._batch.connect(self._on_self_batch)
         tasks.let_go.connect(self._on_tasks_let_go)
         self.seconds = 0.0
@@ -219,7 +223,9 @@ class Feed(QObject):
         silent = opening.loader.silent
         if silent - self._silent:
             names = ", ".join(sorted(os.path.basename(path.rstrip("/\\")) for path in silent))
-            self.failed.emit(f"{names} does not answer. It is read as soon as it does; all else goes on.")
+            self._say("paths", f"{names} does not answer. It is read as soon as it does; all else goes on.")
+        elif not silent:
+            self._take_back("paths")
         self._silent = silent
         if silent and not self._timer.isActive():
             QTimer.singleShot(round(1000 * SHORTEST), self, self.refresh)
@@ -229,16 +235,28 @@ class Feed(QObject):
         state = next((state for state in self._tasks.running if state.slot in (FEED, TAIL)), None)
         if state is None:
             self._watch.stop()
+            self._take_back("reading")
             return
         sign = (self._begun, state.slot, state.done, state.what)
         now, computed = time.monotonic(), time.process_time()
         if sign != self._sign[:4]:
             self._sign, self._lively = sign, (now, computed)
+            self._take_back("reading")
         elif computed - self._lively[1] > 0.2 * (now - self._lively[0]):
             self._lively = (now, computed)
         elif now - self._lively[0] > _SILENT_SECONDS and len(self._sign) == 4:
             self._sign = (*sign, "said")
-            self.failed.emit(f"{state.title} waits for a disk that does not answer. What was read is shown.")
+            self._say("reading", f"{state.title} waits for a disk that does not answer. What was read is shown.")
+
+    def _say(self, about: str, sentence: str) -> None:
+        """Say what keeps reading from going on, until `_take_back`."""
+        self._said[about] = sentence
+        self.failed.emit(sentence)
+
+    def _take_back(self, about: str) -> None:
+        said, self._said[about] = self._said[about], ""
+        if said:
+            self.over.emit(said)
 
     def _on_tail_failed(self, error: Exception) -> None:
         self.failed.emit(f"Reading stopped: {error}")

@@ -238,6 +238,7 @@ class MainWindow(QMainWindow):
         self.feed.loaded.connect(self._quiet.start)
         self.feed.loaded.connect(self._offer_questions)
         self.feed.failed.connect(lambda message: self._messages.say(message, kind="bad"))
+        self.feed.over.connect(self._messages.take_back)
         self.feed.live_changed.connect(self.tool_bar.show_followed)
         self.files.saved.connect(lambda name: self.status.showMessage(f"Saved {name}.", 4_000))
         self.exports.done.connect(lambda sentence: self.status.showMessage(sentence, 6_000))

@@ -90,6 +90,11 @@ class MessageBar(QFrame):
             self._away.start(for_ms)
         self.show()
 
+    def take_back(self, text: str) -> None:
+        """Take a message away if it is the one that is shown."""
+        if self.text == text:
+            self.dismiss()
+
     def dismiss(self) -> None:
         """Take the message away."""
         self._away.stop()

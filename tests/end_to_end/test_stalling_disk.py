@@ -136,6 +136,7 @@ def test_that_the_window_lives_beside_a_stalled_disk_and_reads_it_when_it_is_bac
         qtbot.waitUntil(lambda: points(window.workspace.now.all).get("here/near") == 8, timeout=LONG)
         disk.go_on()
         qtbot.waitUntil(lambda: points(window.workspace.now.all).get("mount/far") == 5, timeout=LONG)
+        qtbot.waitUntil(lambda: not window._messages.text, timeout=LONG)
         assert not window.workspace.now.all.problems
     finally:
         disk.go_on()
