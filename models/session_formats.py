@@ -34,12 +34,13 @@ def in_todays_format(data: Any) -> dict[str, Any]:
         raise SessionError(f"The session says that it is in format {str(version)[:40]}, which there never was.")
     if version > VERSION:
         raise NewerSession(version, VERSION)
+    content: dict[str, Any] = data
     for older in range(version, VERSION):
         try:
-            data = _STEPS[older](data) | {_KEY: older + 1}
+            content = _STEPS[older](content) | {_KEY: older + 1}
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise SessionError(f"The session, of format {older}, could not be understood ({error!r}).") from error
-    return data
+    return content
 
 
 def _from_1(data: dict[str, Any]) -> dict[str, Any]:
