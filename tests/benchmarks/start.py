@@ -6,7 +6,7 @@ Run it alone on a quiet machine::
 
 Every start is a process of its own that runs the real command line, in turns with its peers. The window and the first plot are
 compared in processor time, with a bare window of Qt (a main window with menus and a table) and one of pyqtgraph (a line). Many
-points are compared in time passed: ours until everything is read and all cards in view are painted whole, of all runs;
+points are compared in time passed: ours until everything is read and all cards wholly in view are painted, of the runs that are ticked;
 ``tensorboard --load_fast=true`` until it has answered all points over HTTP, which a browser would still have to draw.
 TensorBoard is installed into the environment of the readers' benchmark.
 """
@@ -93,7 +93,8 @@ def shown(*_):
         if not window._is_furnished or (all_points and window.workspace.now.all.points < all_points):
             return False
         curves = window.area.content("curves")
-        views = [card.view for card in curves.cards if not card.visibleRegion().isEmpty()] if curves is not None else []
+        cards = curves.cards if curves is not None else ()
+        views = [card.view for card in cards if card.visibleRegion().boundingRect() == card.rect()]
         if not all_points:
             views = [view for view in views if view.answer is not None][:1]
         if not views or any(view.answer is None for view in views):
