@@ -6,8 +6,8 @@ Run it alone on a quiet machine::
 
 Every start is a process of its own that runs the real command line, in turns with its peers. The window and the first plot are
 compared in processor time, with a bare window of Qt (a main window with menus and a table) and one of pyqtgraph (a line). Many
-points are compared in time passed: ours until everything is read and all cards wholly in view are painted, of the runs that are ticked;
-``tensorboard --load_fast=true`` until it has answered all points over HTTP, which a browser would still have to draw.
+points are compared in time passed: ours until everything is read and all cards wholly in view are painted, of the runs that are
+ticked; ``tensorboard --load_fast=true`` until it has answered all points over HTTP, which a browser would still have to draw.
 TensorBoard is installed into the environment of the readers' benchmark.
 """
 
