@@ -486,7 +486,7 @@ def test_that_paths_and_options_reach_the_window(
 
 
 def test_that_what_keeps_the_window_shut_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runglass.gui.system_libraries.obstacle", lambda: "apt-get install libegl1")
+    monkeypatch.setattr("runglass.gui.system_libraries.obstacle", lambda **_: "apt-get install libegl1")
     assert run() == (1, "", "apt-get install libegl1\n")
 
 

@@ -15,7 +15,7 @@ from ...models.errors import TooLittleData
 from ...models.figure import Axis, Clauses, FigureSpec, Line, Mark, Panel, Points
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
-from ...models.result import Estimate, Result, counted, shortened, significant, with_interval
+from ...models.result import Estimate, Result, counted, significant, with_interval
 from ...models.selection import All, Clause, is_in
 from ...models.store import RunStore
 from ..answers import present
@@ -395,7 +395,8 @@ def figure(question: NoiseCardQuestion, result: BenchmarkCards) -> FigureSpec:
         )
     )
     level = f"{100 * question.level:g} %"
-    rows = Axis(scale="category", names=names, inverted=True)
+    rows = Axis(scale="category", names=names, low=-0.5, high=len(cards) - 0.5, inverted=True)
+    bare = replace(rows, names=("",) * len(names))  # rows are those of the first panel, which names them
     signal = Panel(
         key="signal",
         x=Axis(label=f"range of models / SD of {result.noise}", scale="log"),
@@ -424,11 +425,11 @@ def figure(question: NoiseCardQuestion, result: BenchmarkCards) -> FigureSpec:
     noise = Panel(
         key="noise",
         x=Axis(label="noise (% of the mean score)", scale="log"),
-        y=rows,
+        y=bare,
         marks=tuple(marks),
         title="Noise over",
     )
-    course = _course_panel(result, cards, rows, clauses)
+    course = _course_panel(result, cards, bare, clauses)
     cut = f", the first {_MOST_ROWS}" if len(result.cards) > _MOST_ROWS else ""
     return FigureSpec(
         title="Benchmark cards",
@@ -455,10 +456,9 @@ def _course_panel(result: BenchmarkCards, cards: pd.DataFrame, rows: Axis, claus
     return Panel(
         key="course",
         x=Axis(label="step", column="step"),
-        # Rows are those beside it, whose names are written in full.
-        y=replace(rows, names=tuple(shortened(name, 12) for name in rows.names), low=-0.5, high=len(cards) - 0.5),
+        y=rows,
         marks=tuple(marks),
-        title="Course of the mean",
+        title="Course",
         legend=False,
     )
 

@@ -42,6 +42,9 @@ MANY_POINTS = 20_000
 _NARROWEST = 2.0
 """Width in inches below which a panel has no room for its ticks."""
 
+_AROUND_ROWS, _TALLEST = 0.3, 7.5
+"""Inches above and below the rows of a panel that names them, and height beyond which not every row gets room for its name."""
+
 _LOCK = threading.RLock()
 
 
@@ -147,12 +150,16 @@ def columns_of(spec: FigureSpec, style: Style) -> list[tuple[Panel, ...]]:
 
 
 def panels_height(spec: FigureSpec, style: Style) -> float:
-    """Give the height in inches of all panels: the golden ratio for the tallest, more for square ones."""
+    """Give the height in inches of all panels: the golden ratio for the tallest, more for square ones and for many names."""
     columns = columns_of(spec, style) or [()]
     wide = style.width / len(columns)
 
     def unit(panel: Panel) -> float:
-        return max(wide / GOLDEN, min(0.95 * wide, 3.1)) if panel.square else wide / GOLDEN
+        if panel.square:
+            return max(wide / GOLDEN, min(0.95 * wide, 3.1))
+        rows = len(panel.y.names) if panel.y.scale == "category" else 0
+        named = rows * 1.6 * style.small / 72 + _AROUND_ROWS if rows else 0.0
+        return max(wide / GOLDEN, min(named, _TALLEST))
 
     # The tallest panel of a column has the golden ratio, the others are as much lower as they say.
     tallest = [max((panel.height for panel in column), default=1.0) for column in columns]

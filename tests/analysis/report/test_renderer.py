@@ -72,6 +72,19 @@ def test_that_the_width_is_that_of_the_venue_and_the_height_golden(samples: dict
     assert high == pytest.approx(5.5 / 1.618034, abs=1e-4)
 
 
+def test_that_many_rows_get_room_for_all_their_names() -> None:
+    names = tuple(f"benchmark {number}" for number in range(30))
+    rows = Axis(scale="category", names=names, inverted=True)
+    points = Points(key="p", x=np.arange(30.0), y=np.arange(30.0))
+    panels = (
+        Panel(key="a", y=rows, marks=(points,)),
+        Panel(key="b", y=replace(rows, names=("",) * 30), marks=(points,)),
+    )
+    figure = _drawn(FigureSpec(panels=panels, columns=2)).figure
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(names)
+    assert colliding_words(figure) == []
+
+
 def test_that_a_height_asked_for_is_kept(samples: dict[str, FigureSpec]) -> None:
     assert _drawn(samples["law"], height=2.5).figure.get_figheight() == 2.5
 
