@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PySide6.QtWidgets import QFileDialog
 
-from runglass.gui import main_window
 from runglass.gui.main_window import MainWindow
+from runglass.gui.panes import mapper
 from runglass.gui.settings import Settings
 from runglass.models.column_map import ColumnMap
 from runglass.models.loader import load
@@ -49,7 +49,7 @@ def test_that_a_map_is_remembered_for_files_of_its_pattern(
             pass
 
     opened(window, qtbot, tmp_path / "runs")
-    monkeypatch.setattr(main_window, "ColumnMapperDialog", Mapping)
+    monkeypatch.setattr(mapper, "ColumnMapperDialog", Mapping)
     window.map_columns("runs/sizes.csv")
     assert window.workspace.now.kept.rows("runs")["params"].dropna().tolist() == [1e6, 4e6]
 
