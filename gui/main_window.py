@@ -200,7 +200,6 @@ class MainWindow(QMainWindow):
         self.figures = rooms.ShownFigures(self.workspace, self.area)
         yield
         self.runs = rooms.RunsPane(self.workspace, self, health=self.health)
-        self._fill_side("runs", self.runs)
         yield
         self.inspector = rooms.Inspector(self.workspace, self)
         self._fill_side("inspector", self.inspector)
@@ -221,6 +220,8 @@ class MainWindow(QMainWindow):
         self.status.addPermanentWidget(self.engine.button)
         yield
         self._connect()
+        # Last, because it would say until then that nothing is open, and what is to be opened is opened next.
+        self._fill_side("runs", self.runs)
         self._share_room()
         self._on_workspace_changed(frozenset(f.name for f in dataclasses.fields(rooms.Session)), None)
         self._on_data_changed()

@@ -225,14 +225,14 @@ class CurvesPane(QWidget):
             self._empty.set_content(
                 "No run is ticked.", "Tick runs in the tree on the left.", button="Tick the first ten"
             )
+        elif self._is_reading:
+            self._empty.set_content("Reading…")
         elif self._workspace.now.kept.untyped and not self._tables():
             remedy = "There are tables whose columns are not known."
             self._empty.set_content("No learning curves in what is open.", remedy, button="Map columns…")
         elif self._tables():
             remedy = f"There are {' and '.join(self._tables())} to ask questions of."
             self._empty.set_content("No learning curves in what is open.", remedy, button="Ask…")
-        elif self._is_reading:
-            self._empty.set_content("Reading…")
         else:
             self._empty.set_content("No learning curves in what is open.", "The problems pane says what was not read.")
 

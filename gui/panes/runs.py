@@ -597,7 +597,17 @@ class RunsPane(QWidget):
     # -- slots ----------------------------------------------------------------------------------------------------------
 
     def _on_workspace_changed(self, fields: frozenset[str], origin: object) -> None:
-        if fields & {"run_filter", "run_events", "health", "grouping", "maps", "filter", "run_columns", "run_notes"}:
+        if fields & {
+            "run_filter",
+            "run_events",
+            "health",
+            "grouping",
+            "maps",
+            "filter",
+            "run_columns",
+            "run_notes",
+            "roots",
+        }:
             if "run_filter" in fields and origin is not self:
                 self._filter.set_pattern(self._workspace.session.run_filter)
             self.refresh()
