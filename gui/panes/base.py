@@ -304,6 +304,10 @@ class QuestionView(QWidget):
     def _is_reading(self) -> bool:
         return any(state.slot == FEED for state in self._tasks.running)
 
+    @property
+    def _is_asking(self) -> bool:
+        return any(state.slot == self._slot for state in self._tasks.running)
+
     def _show_refusal(self) -> None:
         """Say why there is no answer; while files are still being read, that is no more than what there is so far."""
         what, remedy, button = self._refusal
@@ -335,7 +339,8 @@ class QuestionView(QWidget):
         self._set_stale(True)
 
     def _on_tasks_changed(self) -> None:
-        if self._is_waiting and not self._is_reading:
+        # What was read meanwhile may be asked already: then the next answer says more than this refusal.
+        if self._is_waiting and not self._is_reading and not self._is_asking:
             self._show_refusal()
         if self._bar.isVisible():
             for state in self._tasks.running:

@@ -60,6 +60,26 @@ def test_that_a_stop_while_files_are_read_is_still_said_when_they_are_read(view,
     gates["asking"].set()
 
 
+def test_that_a_refusal_of_half_read_data_gives_way_to_the_answer(view, qtbot, monkeypatch):
+    gates = {"reading": threading.Event(), "asking": threading.Event()}
+    compute = base.answered
+
+    def slow(*given):
+        gates["asking"].wait(10)
+        return compute(*given)
+
+    view._tasks.start(FEED, "Reading", lambda progress: gates["reading"].wait(10), lambda _: None, lambda _: None)
+    view.ask("curve.smooth", {"tag": "no such"})
+    qtbot.waitUntil(lambda: "So far" in view._error.text)
+    monkeypatch.setattr(base, "answered", slow)
+    view.ask("curve.smooth", {"tag": "loss"})
+    gates["reading"].set()
+    qtbot.waitUntil(lambda: not view._is_reading)
+    assert "So far" in view._error.text
+    gates["asking"].set()
+    qtbot.waitUntil(lambda: view.answer is not None)
+
+
 def test_that_a_newer_question_keeps_the_old_figure_dimmed_until_its_answer_is_there(view, qtbot, monkeypatch):
     view.ask("curve.smooth", {"tag": "loss"})
     qtbot.waitUntil(lambda: view.answer is not None)
