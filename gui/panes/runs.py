@@ -395,6 +395,7 @@ class RunsPane(QWidget):
             self._show_sorting()
         elif self._sorting is not None and self._sorting[0] > 0:
             self._reorder()
+        self._show_emptiness(len(found))
         self._show_event_filter()
         self._show_ticks()
         self._show_emphasis()
@@ -453,7 +454,6 @@ class RunsPane(QWidget):
         else:
             expanded = self._open | (_expanded_first(tree) - self._seen)
         self._show_tree(self._sorted(tree, columns), columns, expanded=expanded)
-        self._show_emptiness(len(keys))
 
     def _show_tree(self, tree: RunTree, columns: tuple[RunColumn, ...], *, expanded: set[str] | None = None) -> None:
         self._face = RunsFace(tree, self._workspace.now.kept, columns, self._groups, self._numbers, self._events)
@@ -551,10 +551,12 @@ class RunsPane(QWidget):
         if found:
             self._stack.setCurrentWidget(self.tree)
             return
-        session = self._workspace.session
-        if not self._workspace.now.all.runs and session.roots:
+        session, everything = self._workspace.session, self._workspace.now.all
+        if not everything.runs and any(map(everything.has_rows, ("scores", "predictions", "comparisons"))):
+            self._empty.set_content("No runs in what is open.", "Its tables can be asked: Ctrl+K.")
+        elif not everything.runs and session.roots:
             self._empty.set_content("No runs so far.")
-        elif not self._workspace.now.all.runs:
+        elif not everything.runs:
             self._empty.set_content("No runs are open.", "Drop a folder of logs on the window.")
         elif self._keys and self._event_filter():
             self._empty.set_content("This happened to no run that is listed.", button="Clear the filters")

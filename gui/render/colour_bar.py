@@ -6,7 +6,7 @@ import math
 
 from pyqtgraph import GraphicsWidget
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter
+from PySide6.QtGui import QColor, QFontMetricsF, QLinearGradient, QPainter
 from PySide6.QtWidgets import QGraphicsItem, QStyleOptionGraphicsItem, QWidget
 
 from ...models.figure import Axis
@@ -53,10 +53,11 @@ class ColourBar(GraphicsWidget):
             return
         width, height = self.size().width(), self.size().height()
         colours = self._colours
-        steps = max(min(int(height), 128), 1)
-        for step in range(steps):
-            colour = QColor(self._theme.ramp(colours.ramp, 1 - (step + 0.5) / steps))
-            painter.fillRect(QRectF(_AWAY, height * step / steps, _BROAD, height / steps + 0.6), colour)
+        stops = self._theme.ramps[colours.ramp]
+        gradient = QLinearGradient(0.0, height, 0.0, 0.0)
+        for number, stop in enumerate(stops):
+            gradient.setColorAt(number / (len(stops) - 1), QColor(stop))
+        painter.fillRect(QRectF(_AWAY, 0.0, _BROAD, height), gradient)
         letters = font(TICK)
         metrics = QFontMetricsF(letters)
         painter.setFont(letters)

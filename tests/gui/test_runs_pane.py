@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QGuiApplication
@@ -11,7 +12,7 @@ from runglass.models.reductions import RunColumn
 from runglass.models.selection import EVERYTHING, Holds, IsIn, is_in
 from runglass.models.session import Grouping, Session
 from runglass.models.store import RunStore
-from runglass.models.tables import CurvePiece, RunFacts
+from runglass.models.tables import CurvePiece, RunFacts, TableRows
 
 KEYS = ["p/big/s1", "p/big/s2", "p/small/s1", "p/small/s2", "p/small/s3", "p/alone"]
 
@@ -312,3 +313,15 @@ def test_that_thousands_of_runs_have_no_object_each(qtbot):
     assert pane.summary == "10 of 3000 shown"
     workspace.change(run_filter="seed_299")
     assert pane.summary == "10 of 3000 shown · 11 match"
+
+
+def test_that_without_runs_it_says_whether_there_are_tables(qtbot):
+    workspace = Workspace(Session(), RunStore())
+    pane = RunsPane(workspace)
+    qtbot.addWidget(pane)
+    assert "Drop a folder" in pane._empty.text
+    workspace.change(roots=("/logs",))
+    assert "so far" in pane._empty.text
+    scores = pd.DataFrame({"model": ["a", "b"], "task": ["t", "t"], "metric": ["acc", "acc"], "value": [0.1, 0.2]})
+    workspace.set_store(RunStore().adding([TableRows("s.csv", "csv", scores, "scores")]))
+    qtbot.waitUntil(lambda: "tables can be asked" in pane._empty.text)
