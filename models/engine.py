@@ -59,14 +59,14 @@ class Engine(Protocol):
         Cancelled, RunglassError
             As `stream`.
         """
-        ...
+        return list(self.stream(function, blocks, progress))
 
     def close(self) -> None:
         """Let go of what the engine holds (connections); it may be used again."""
-        ...
+        return  # Most hold nothing.
 
 
-class InProcess:
+class InProcess(Engine):
     """One block after the other, in this process."""
 
     name = "local"
@@ -80,17 +80,8 @@ class InProcess:
             yield function(block)
         progress(len(blocks), len(blocks))
 
-    def map(
-        self, function: Callable[[Block], Partial], blocks: Sequence[Block], progress: Progress = quiet
-    ) -> list[Partial]:
-        """Give the partial results in the order of the blocks."""
-        return list(self.stream(function, blocks, progress))
 
-    def close(self) -> None:
-        """Do nothing: nothing is held."""
-
-
-class Processes:
+class Processes(Engine):
     """Blocks spread over local worker processes, through joblib.
 
     Parameters
@@ -135,15 +126,6 @@ class Processes:
         finally:
             # Closing the generator tells joblib to drop what has not started, so that a cancel is prompt.
             results.close()
-
-    def map(
-        self, function: Callable[[Block], Partial], blocks: Sequence[Block], progress: Progress = quiet
-    ) -> list[Partial]:
-        """Give the partial results in the order of the blocks; raises what `stream` does."""
-        return list(self.stream(function, blocks, progress))
-
-    def close(self) -> None:
-        """Do nothing: joblib ends its workers when they are idle."""
 
 
 LOCAL = InProcess()

@@ -361,6 +361,8 @@ def _notes(table: pd.DataFrame, noise: str, asked: NoiseCardQuestion) -> list[st
         f"Smallest difference: two single runs differ beyond noise at {level} from {_z(asked.level)} SD on.",
         "item_se is the mean of the standard errors given; binomial_se is sqrt(p (1 - p) / n) where scores are shares.",
         "Monotonicity: tau-b of step and score, mean over models, Student's t over models.",
+        "Means over steps: of the models and seeds with a score at every step, each stretched over its row; drawn for their "
+        "shape, without intervals.",
     ]
     if (table["seeds"] < 3).any():
         few = int((table["seeds"] < 3).sum())
@@ -458,7 +460,7 @@ def _course_panel(result: BenchmarkCards, cards: pd.DataFrame, rows: Axis, claus
         x=Axis(label="step", column="step"),
         y=rows,
         marks=tuple(marks),
-        title="Course",
+        title="Mean over steps",
         legend=False,
     )
 
