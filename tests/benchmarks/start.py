@@ -24,7 +24,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -193,6 +193,13 @@ def _asked(address: str, body: bytes | None = None) -> Any:
         return answer.read()
 
 
+def _points_answered(address: str, tag: str, names: Sequence[str]) -> int:
+    query = "&".join(["tag=" + urllib.request.quote(tag, safe=""), *(f"runs={name}" for name in names)])
+    answer = _asked(f"{address}/scalars_multirun", query.encode())
+    # One bracket opens each point, each run and the whole: counted rather than parsed, which a browser would do.
+    return (answer.count(b"[") - len(names)) if answer.startswith(b"{") else 0
+
+
 def answered_by_tensorboard(python: Path, folder: Path, runs: int, steps: int) -> float:
     """Give the seconds from the start of TensorBoard until it has answered all points of all runs over HTTP."""
     begun = time.perf_counter()
@@ -202,16 +209,14 @@ def answered_by_tensorboard(python: Path, folder: Path, runs: int, steps: int) -
             with suppress(urllib.error.URLError, ConnectionError):
                 tags = json.loads(_asked(f"{address}/tags"))
             time.sleep(0.01)
-        waiting = {tag for own in tags.values() for tag in own}
-        names = sorted(tags)
-        while waiting:
-            for tag in sorted(waiting):
-                query = "&".join(["tag=" + urllib.request.quote(tag, safe=""), *(f"runs={name}" for name in names)])
-                answer = _asked(f"{address}/scalars_multirun", query.encode())
-                # One bracket opens each point, each run and the whole: counted rather than parsed, which a browser would do.
-                points = (answer.count(b"[") - len(names)) if answer.startswith(b"{") else 0
-                if points >= len(names) * steps:
-                    waiting.discard(tag)
+        names, all_tags = sorted(tags), sorted({tag for own in tags.values() for tag in own})
+        # Small questions until all is loaded: answers of many points would keep the loader from its work.
+        for name in names:
+            while _points_answered(address, all_tags[-1], [name]) < steps:
+                time.sleep(0.05)
+        for tag in all_tags:
+            while _points_answered(address, tag, names) < len(names) * steps:
+                time.sleep(0.05)
         return time.perf_counter() - begun
 
 
