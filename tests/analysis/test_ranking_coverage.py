@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtr
+from scipy.stats import binomtest, kendalltau, multivariate_hypergeom
+from statsmodels.stats.multitest import multipletests
 
 from runglass.analysis.registry import analysis
 from runglass.models.result import Estimate
@@ -225,3 +227,72 @@ def test_that_a_ladder_covers_over_battles() -> None:
         hits += [one[name].low <= truth <= one[name].high for one in results]
     # Each resample is fought in an order of its own, while the rating is a mean over orders: wide rather than narrow.
     assert 0.95 <= np.mean(hits) <= 1.0
+
+
+def answers_of(right: np.ndarray) -> RunStore:
+    """Predictions of models (columns) on items (rows)."""
+    n, k = right.shape
+    models = np.tile([f"m{i:02d}" for i in range(k)], n)
+    rows = {"item": np.repeat(np.arange(n), k).astype(str), "model": models, "correct": right.ravel().astype(float)}
+    return store_of("predictions", rows)
+
+
+def spread_models(generator: np.random.Generator, items: int, k: int) -> np.ndarray:
+    """Whether each of k models, from weak to strong, is right on each item (Rasch 1960)."""
+    hard = 1.2 * generator.normal(size=(items, 1))
+    return generator.random((items, k)) < 1 / (1 + np.exp(hard - np.linspace(-1, 1, k)))
+
+
+def significant_signs(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Who is significantly better, and who is ahead, of every two models: the binomial test of scipy, Holm of statsmodels."""
+    first, second = np.triu_indices(right.shape[1], 1)
+    b, c = ((right[:, x] & ~right[:, y]).sum(axis=0) for x, y in ((first, second), (second, first)))
+    p = [binomtest(int(x), int(x + y)).pvalue if x + y else 1.0 for x, y in zip(b, c, strict=True)]
+    return np.sign(b - c) * (multipletests(p, method="holm")[1] <= 0.05), np.sign(b - c)
+
+
+def test_that_the_significance_a_pair_keeps_is_that_of_the_hypergeometric_law() -> None:
+    both, only_first, only_second, n, part = 60, 36, 14, 150, 60
+    right = np.repeat([[1, 1], [1, 0], [0, 1], [0, 0]], [both, only_first, only_second, n - 110], axis=0)
+    law = multivariate_hypergeom([only_first, only_second, n - 50], part)
+    kept = sum(
+        law.pmf([b, c, part - b - c])
+        for b in range(only_first + 1)
+        for c in range(only_second + 1)
+        if b > c and b + c <= part and binomtest(b, b + c).pvalue <= 0.05
+    )
+    draws = 4000
+    question = analysis("rank.significance").question(items=part, draws=draws, adjust="none")
+    found = question.answer(answers_of(right.astype(bool))).estimates["recall"].value
+    assert abs(found - kept) < 4 * math.sqrt(kept * (1 - kept) / draws)
+
+
+def test_that_kept_significance_covers_that_of_another_part_of_the_items() -> None:
+    # The interval is over parts of these items: what it has to hold is what one more part shows.
+    hits = []
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        right = spread_models(generator, 400, 6)
+        estimates = analysis("rank.significance").question(items=100).answer(answers_of(right)).estimates
+        truth, order = significant_signs(right)
+        found, ahead = significant_signs(right[generator.choice(400, 100, replace=False)])
+        kept = np.count_nonzero((found == truth) & (truth != 0))
+        shown = {"recall": kept / np.count_nonzero(truth), "order_kept": float((1 + ahead * order).mean() / 2),
+                 "share active agreement": kept / len(truth)}  # fmt: skip
+        hits += [estimates[name].low <= value <= estimates[name].high for name, value in shown.items()]
+    assert 0.91 <= np.mean(hits) <= 1.0  # reached: 98 %
+
+
+def test_that_a_part_of_the_items_covers_the_order_of_another_split() -> None:
+    # Over splits of the models and parts of the items: what one more split shows, with the tau-b of scipy. 100 splits reach out
+    # to their 2.5 %, which leaves another a little more.
+    hits = []
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        right = spread_models(generator, 100, 14)
+        one = analysis("rank.item-subset").question(repeats=100).answer(answers_of(right)).estimates["tau_b/random/10"]
+        for _ in range(30):
+            whom = right[:, generator.permutation(14)[7:]]
+            part = whom[generator.choice(100, 10, replace=False)]
+            hits.append(one.low <= kendalltau(part.mean(axis=0), whom.mean(axis=0)).statistic <= one.high)
+    assert 0.9 <= np.mean(hits) <= 0.99  # reached: 96 %
