@@ -192,9 +192,6 @@ class MinMaxPyramid:
         finite = np.isfinite(self.y)
         return self.y if finite.all() else np.where(finite, self.y, -np.inf)
 
-    def __len__(self) -> int:
-        return len(self.y)
-
     def extremes(self, starts: Indices, stops: Indices) -> tuple[Indices, Indices]:
         """Give the indices of the smallest and of the largest value of each range; the first where several are equal.
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from runglass.analysis.decimate import MinMaxPyramid, ZoomableLine, decimated
+from runglass.analysis.decimate import MinMaxPyramid, ZoomableLine, begins_with, decimated
 
 LENGTHS = st.integers(1, 3000)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -125,3 +125,85 @@ def test_that_integers_are_taken() -> None:
     x = np.arange(5000)
     _, drawn = decimated(x, x % 7, 0, 5000, 10)
     assert drawn.max() == 6
+
+
+def _drift(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """A line that is evenly spaced for a while and then is not; with holes."""
+    rng = np.random.default_rng(seed)
+    even = int(rng.integers(0, n + 1))
+    x = 10.0 + np.concatenate([np.arange(even), even + np.cumsum(rng.integers(0, 3, n - even))])
+    y = rng.standard_cauchy(n)
+    y[rng.random(n) < 0.1] = np.nan
+    return x, y
+
+
+@given(SEEDS, st.integers(2, 5000), st.lists(st.floats(0.01, 1), max_size=4))
+def test_that_a_line_that_grew_is_told_as_one_made_at_once(seed: int, n: int, cuts: list[float]) -> None:
+    x, y = _drift(seed, n)
+    whole = ZoomableLine(x, y)
+    growing = ZoomableLine(x[:1], y[:1])
+    for end in [*sorted(int(cut * n) for cut in cuts), n]:
+        if end > len(growing.x):
+            growing.prepare(seed % 700 + 1)
+            growing = growing.extended_by(x[:end].copy(), y[:end])
+    assert growing.box() == whole.box()
+    assert growing.is_sorted
+    for points in (1.0, 40.0, 1e4):
+        one, other = growing.samples(points), whole.samples(points)
+        assert (one.block, one.step, one.start) == (other.block, other.step, other.start)
+        np.testing.assert_array_equal(one.low, other.low)
+        np.testing.assert_array_equal(one.high, other.high)
+
+
+@given(SEEDS, st.integers(2, 4000))
+def test_that_blocks_hold_the_extremes_of_their_points(seed: int, n: int) -> None:
+    x, y = _drift(seed, n)
+    line = ZoomableLine(x, y)
+    while not line.is_prepared:
+        line.prepare(100)
+    finite = y[np.isfinite(y)]
+    expected = (x[0], x[-1], finite.min(), finite.max()) if len(finite) else None
+    assert line.box() == expected
+    samples = line.samples(1e6)
+    for number, (low, high) in enumerate(zip(samples.low, samples.high, strict=True)):
+        part = y[number * samples.block : (number + 1) * samples.block]
+        part = part[np.isfinite(part)]
+        assert (low, high) == ((part.min(), part.max()) if len(part) else (np.inf, -np.inf)) or samples.block == 1
+
+
+@given(SEEDS, st.integers(2, 500), st.floats(0, 0.9), st.floats(0.05, 2))
+def test_that_points_in_a_column_are_those_of_the_window_shared_out(
+    seed: int, n: int, begin: float, width: float
+) -> None:
+    x, y = _drift(seed, n)
+    low = x[0] + begin * (x[-1] - x[0]) + 0.5
+    high = low + width * (x[-1] - x[0]) + 1
+    line = ZoomableLine(x, y)
+    assert line.is_sorted
+    inside = np.count_nonzero((x >= low) & (x <= high))
+    columns = max((min(high, x[-1]) - max(low, x[0])) / (high - low) * 64, 1)
+    assert line.points_in_a_column(low, high, 64) == inside / columns
+
+
+def test_that_a_line_that_falls_or_has_no_number_has_no_box() -> None:
+    assert ZoomableLine(np.array([1.0, 0.0]), np.array([1.0, 2.0])).box() is None
+    assert ZoomableLine(np.empty(0), np.empty(0)).box() is None
+    assert ZoomableLine(np.array([0.0, 1.0]), np.array([np.nan, np.nan])).box() is None
+    assert ZoomableLine(np.array([0.0, np.inf]), np.array([1.0, 2.0])).box() is None
+
+
+def test_that_a_vector_begins_with_another_where_all_its_numbers_are_the_same() -> None:
+    y = np.array([1.0, np.nan, 3.0])
+    assert begins_with(np.array([1.0, np.nan, 3.0, 4.0]), y)
+    assert begins_with(y, y[:2])
+    assert not begins_with(y[:2], y)
+    assert not begins_with(np.array([2.0, np.nan, 3.0]), y)
+    assert not begins_with(np.array([1, 2, 3]), y)
+    assert begins_with(np.array([1, 2, 3]), np.array([1, 2]))
+    assert not begins_with(np.array([1, 2, 3]), np.array([2]))
+
+
+def test_that_no_ranges_have_no_extremes() -> None:
+    none = np.empty(0, dtype=np.intp)
+    lowest, highest = MinMaxPyramid(np.arange(5.0)).extremes(none, none)
+    assert len(lowest) == len(highest) == 0
