@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..configuration import flattened
 from ..deferred import deferred
 from ..errors import ReadError
-from ..json_document import json_document
+from ..json_document import json_document, objects
 from ..progress import Progress
 from ..recognition import is_lower_better, with_categories
 from ..tables import Event, Problem, TableRows
@@ -105,7 +105,7 @@ def _listed(path: Path) -> list[Mapping[str, Any]]:
     value = json_document(path)
     if not isinstance(value, list):
         raise ReadError(f"{path.name} is no list.")
-    return [one for one in value if isinstance(one, dict)]
+    return objects(value)
 
 
 def _stated(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,8 +172,8 @@ def _perturbation(given: Any) -> str:
 def _main_metrics(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the metrics the run was asked for, those first that say whether an answer is right."""
     asked: list[str] = []
-    for metric in spec.get("metric_specs") or []:
-        arguments = metric.get("args") if isinstance(metric, dict) else None
+    for metric in objects(spec.get("metric_specs")):
+        arguments = metric.get("args")
         names = arguments.get("names") if isinstance(arguments, dict) else None
         asked += [str(name) for name in names] if isinstance(names, list) else []
     return tuple(dict.fromkeys([*(name for name in _IN_ORDER if name in asked or not asked), *asked]))
@@ -190,21 +190,21 @@ def _answers(path: Path) -> dict[_Key, tuple[str | None, str | None]]:
     state = json_document(path)
     states = state.get("request_states") if isinstance(state, dict) else None
     answers: dict[_Key, tuple[str | None, str | None]] = {}
-    for request in states if isinstance(states, list) else []:
-        instance = request.get("instance") if isinstance(request, dict) else None
+    for request in objects(states):
+        instance = request.get("instance")
         if not isinstance(instance, dict) or request.get("reference_index") is not None:
             continue
         right = [
-            str(one["output"]["text"])
-            for one in instance.get("references") or []
-            if isinstance(one, dict) and isinstance(one.get("output"), dict) and "correct" in (one.get("tags") or [])
+            str(one["output"].get("text"))
+            for one in objects(instance.get("references"))
+            if isinstance(one.get("output"), dict) and isinstance(one.get("tags"), list) and "correct" in one["tags"]
         ]
         mapping = request.get("output_mapping")
         if isinstance(mapping, dict):
             right = [letter for letter, text in mapping.items() if text in right]
         result = request.get("result")
         completions = result.get("completions") if isinstance(result, dict) else None
-        said = completions[0].get("text") if completions and isinstance(completions[0], dict) else None
+        said = next((one.get("text") for one in objects(completions)), None)
         key = (str(instance.get("id")), _trial(request), _perturbation(instance.get("perturbation")))
         answers[key] = (_cut(" | ".join(right)) if right else None, None if said is None else _cut(str(said).strip()))
     return answers
@@ -227,14 +227,13 @@ def _predictions(
     rows = []
     logprobs = set()
     for instance in instances:
-        stats = [stat for stat in instance.get("stats") or [] if isinstance(stat, dict)]
         values: dict[str, float] = {}
         split = None
-        for stat in stats:
+        for stat in objects(instance.get("stats")):
             name = stat.get("name")
             if isinstance(name, dict) and isinstance(stat.get("mean"), int | float):
                 values[str(name.get("name"))] = float(stat["mean"])
-                split = name.get("split") or split
+                split = str(name["split"]) if name.get("split") else split
         item, trial = str(instance.get("instance_id")), _trial(instance)
         perturbation = _perturbation(instance.get("perturbation"))
         label, said = answers.get((item, trial, perturbation), (None, None))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..configuration import flattened
 from ..deferred import deferred
 from ..errors import ReadError
-from ..json_document import MOST_BYTES, json_document, json_value
+from ..json_document import MOST_BYTES, json_document, json_value, objects
 from ..logged_columns import as_number
 from ..progress import Progress
 from ..recognition import with_categories
@@ -226,7 +226,7 @@ def _stated(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scores(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give a row for each metric of each scorer; its standard error, where it was computed, stands beside it."""
-    given = [score for score in results.get("scores") or [] if isinstance(score, dict)]
+    given = objects(results.get("scores"))
     scorers = {str(score.get("name")) for score in given}
     rows = []
     for score in given:

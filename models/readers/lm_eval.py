@@ -291,7 +291,7 @@ def _sample(line: bytes) -> _Sample | None:
             row["prediction"] = _cut(given[0] if isinstance(given, list) and given else given)
     names = record.get("metrics")
     metrics = names if isinstance(names, list) else ["acc", "acc_norm", "exact_match"]
-    values = {str(name): float(record[name]) for name in metrics if isinstance(record.get(name), int | float)}
+    values = {name: float(record[name]) for name in map(str, metrics) if isinstance(record.get(name), int | float)}
     row["correct"] = next(
         (values[name] for name in ("acc", "exact_match", *values) if _is_share(values.get(name))), None
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"[0-9a-f]{32}")
 _DELETED = re.compile(rb"^lifecycle_stage:\s*deleted", re.MULTILINE)
 _TRASH = ".trash"
-_STATUS: dict[Any, Status] = {1: "running", 2: "running", 3: "finished", 4: "failed", 5: "failed"}
+_STATUS: dict[str, Status] = {"1": "running", "2": "running", "3": "finished", "4": "failed", "5": "failed"}
 _STATUS |= {
     "RUNNING": "running",
     "SCHEDULED": "running",
@@ -164,7 +164,7 @@ def _run_facts(
         config["tags.mlflow.parentRunId"] = parent
     if experiment is not None:
         config["experiment"] = str(experiment)
-    status = _STATUS.get(about.get("status"))
+    status = _STATUS.get(str(about.get("status")))
     return RunFacts(run, name=name, reader=reader, source=relative, status=status, config=config, facts=facts)
 
 

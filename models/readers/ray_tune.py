@@ -34,7 +34,7 @@ from .base import Cursor, Entry, Match, Reader, Source, require_regular
 _RESULT, _PARAMS = "result.json", "params.json"
 _ERRORS = ("error.txt", "error.pkl")
 _STATE = re.compile(r"experiment_state-.+\.json")
-_STATUS: dict[Any, Status] = {"TERMINATED": "finished", "ERROR": "failed", "RUNNING": "running", "PAUSED": "running"}
+_STATUS: dict[str, Status] = {"TERMINATED": "finished", "ERROR": "failed", "RUNNING": "running", "PAUSED": "running"}
 _STEP = "training_iteration"
 _NO_METRICS = frozenset({"config", "pid", "timestamp", _STEP})
 _MOST_CONFIG_BYTES = 16 << 20
@@ -150,7 +150,7 @@ def _stated(path: Path, size: int, _changed: int) -> Mapping[str, Status]:
         # A trial is JSON as text in a list with more of it; before Ray 2.3 it stood there by itself, or as an object.
         trial = entry[0] if isinstance(entry, list) and entry else entry
         trial = _parsed(trial.encode()) if isinstance(trial, str) else trial
-        if isinstance(trial, dict) and (status := _STATUS.get(trial.get("status"))) is not None:
+        if isinstance(trial, dict) and (status := _STATUS.get(str(trial.get("status")))) is not None:
             found[str(trial.get("trial_id"))] = status
     return found
 

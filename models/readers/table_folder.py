@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..errors import ReadError
-from ..json_document import json_document
+from ..json_document import json_document, objects
 from ..progress import Progress
 from ..recognition import with_categories
 from ..schema import SCHEMAS
-from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, TableRows
+from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status, TableRows
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
 
 if TYPE_CHECKING:
@@ -60,16 +60,15 @@ class TableFolderReader(Reader):
         if version > _VERSION:
             raise ReadError(f"The tables were written by a newer Runglass (format {version}): update Runglass.")
         keys: dict[str, str] = {}
-        for one in manifest["runs"]:
-            if isinstance(one, dict) and isinstance(one.get("run"), str):
-                keys[one["run"]] = f"{source.run}/{one['run']}"
+        runs = [one for one in objects(manifest["runs"]) if isinstance(one.get("run"), str)]
+        for one in runs:
+            keys[one["run"]] = f"{source.run}/{one['run']}"
         if cursor is not None:
             yield Forgotten(
                 source.relative, self.name, "It was written anew; its runs were read again.", tuple(keys.values())
             )
-        for one in manifest["runs"]:
-            if isinstance(one, dict) and one.get("run") in keys:
-                yield _facts(one, keys[one["run"]], source.relative, self.name)
+        for one in runs:
+            yield _facts(one, keys[one["run"]], source.relative, self.name)
         for done, table in enumerate(SCHEMAS):
             progress(done, len(SCHEMAS), table)
             path = folder / f"{table}.parquet"
@@ -110,7 +109,7 @@ def _facts(one: Mapping[str, Any], run: str, relative: str, reader: str) -> RunF
         name=str(one.get("name") or ""),
         reader=str(one.get("reader") or reader),
         source=str(one.get("source") or relative),
-        status=status if status in _STATUSES else None,
+        status=cast("Status", status) if isinstance(status, str) and status in _STATUSES else None,
         config=config,
         facts=facts,
         x_tags={str(key): str(value) for key, value in x_tags.items()},

@@ -2,11 +2,13 @@
 
 A file that is cut anywhere, also in the middle of a record or of a character, gives a prefix of what the whole file gives. A
 format that is written as one document, archive or database cannot do that: cut short, it gives nothing of its data and says so.
-A file that grows gives, piece by piece, what it gives when it is read at once.
+A file that grows gives, piece by piece, what it gives when it is read at once. A value of another kind than the format has is
+data, or a problem, and no error of ours.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -24,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from pyarrow import parquet
 
 from runglass.models.discovery import Discovery
@@ -55,6 +58,10 @@ DOCUMENTS = frozenset({".json", ".npz", ".db", ".parquet", ".eval", ".yaml", ".y
 LINES = frozenset({"result.json"})
 """Files that end like documents and hold lines."""
 
+MOST_CHANGES = 120
+OTHERS = (None, True, float("nan"), 10**400, "x", [], [None], [[1]], {}, {"x": [3]}, {"": None})
+"""Values of every kind, for where a format has another."""
+
 UNENDED = frozenset({"csv log", "text log", "stable baselines", "table"})
 """Readers that take a last line without its end, as finished files may lack it: only its last cell can be a wrong one."""
 
@@ -76,6 +83,19 @@ def as_lines(rows: list[Any]) -> bytes:
 
 def as_json(value: Any) -> bytes:
     return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
+def values_of(data: bytes, name: str) -> tuple[Any, Callable[[Any], bytes]] | None:
+    """Give what a document or log holds, and how it is written; None for what is neither JSON nor YAML."""
+    if name.endswith((".yaml", ".yml")):
+        return yaml.safe_load(data), lambda value: yaml.safe_dump(value).encode()
+    if not name.endswith((".json", ".jsonl")):
+        return None
+    try:
+        return json.loads(data), lambda value: json.dumps(value).encode()
+    except ValueError:
+        lines = [json.loads(line) for line in data.splitlines()]
+        return lines, lambda value: as_lines(value if isinstance(value, list) else [value])
 
 
 def as_parquet(table: pa.Table) -> bytes:
@@ -270,6 +290,13 @@ GENERATED: Mapping[str, Callable[[], dict[str, bytes]]] = {
 }  # fmt: skip
 """Files by path for formats that no logger is needed to write."""
 
+ANSWERS_OF_HELM = [
+    {"instance": {"id": f"Ä{n}", "references": [{"output": {"text": "ß"}, "tags": ["correct"]}]},
+     "output_mapping": {"A": "ß"}, "result": {"completions": [{"text": " A"}]}, "train_trial_index": 0}
+    for n in range(4)
+]  # fmt: skip
+"""What was asked and answered. It adds cells to rows of another file, so that a part of it gives no prefix."""
+
 WRITTEN = {
     "wandb": "wandb", "mlflow": "mlflow/mlruns", "mlflow database": "mlflow/mlflow.db", "trackio": "trackio",
     "swanlab": "swanlab", "sacred": "sacred", "dvclive": "dvclive", "ray tune": "ray_tune", "clearml": "clearml",
@@ -297,6 +324,14 @@ def sample(folder: Path, reader: str) -> Path:
     return root
 
 
+def full_sample(folder: Path, reader: str) -> Path:
+    """Write the files of one format, and those that only say more of what others hold."""
+    root = sample(folder, reader)
+    if reader == "helm":
+        (root / "toy-model=org_m/scenario_state.json").write_bytes(as_json({"request_states": ANSWERS_OF_HELM}))
+    return root
+
+
 def sources_of(root: Path, reader: str) -> list[Source]:
     """Give the sources of one reader as they are found; the others of its folder are not of interest."""
     found = [one for one in Discovery([root]).sources() if isinstance(one, Source) and one.reader == reader]
@@ -318,6 +353,22 @@ def cuts_of(data: bytes, name: str) -> list[int]:
     middles = chance.sample(inside, min(2, len(inside)))
     anywhere = [chance.randrange(len(data)) for _ in range(CUTS if len(data) < 1 << 16 else CUTS // 2)] if data else []
     return sorted({0, 1, max(len(data) - 1, 0), *middles, *anywhere} & set(range(len(data))))
+
+
+def places_in(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Give where values are: by the keys of objects and in the first place of lists, as the others are alike."""
+    yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from places_in(one, (*at, key))
+
+
+def with_another(value: Any, at: tuple[Any, ...], other: Any) -> Any:
+    if not at:
+        return other
+    changed = copy.copy(value)
+    changed[at[0]] = with_another(value[at[0]], at[1:], other)
+    return changed
 
 
 # -- reading and comparing ------------------------------------------------------------------------------------------------
@@ -490,3 +541,59 @@ def test_that_a_folder_that_is_written_while_it_is_open_ends_as_it_opens_later(t
             at_once.problems
         )
         assert [store.runs[key].status for key in at_once.runs] == [run.status for run in at_once.runs.values()]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_that_a_value_of_another_kind_is_data_or_a_problem(tmp_path: Path, reader: str) -> None:
+    root = full_sample(tmp_path, reader)
+    changes = []
+    for source in sources_of(root, reader)[:3]:
+        for file in files_of(source):
+            if (found := values_of(file.read_bytes(), file.name)) is not None:
+                places = [(at, other) for at in places_in(found[0]) for other in OTHERS]
+                changes += [(source, file, *found, at, other) for at, other in places]
+    chance = random.Random(reader)
+    for source, file, value, written, at, other in chance.sample(changes, min(len(changes), MOST_CHANGES)):
+        whole = file.read_bytes()
+        file.write_bytes(written(with_another(value, at, other)))
+        _ = read(source, RunStore())  # any other error than those that are foreseen comes out of it
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("reader", "name", "at", "other"),
+    [
+        ("helm", "run_spec.json", ("metric_specs",), True),
+        ("helm", "stats.json", (0, "mean"), 10**400),
+        ("helm", "per_instance_stats.json", (0, "stats"), 3),
+        ("helm", "per_instance_stats.json", (0, "stats", 0, "name", "split"), ["test"]),
+        ("helm", "scenario_state.json", ("request_states", 0, "instance", "references"), 3),
+        ("helm", "scenario_state.json", ("request_states", 0, "instance", "references", 0, "tags"), 3),
+        ("helm", "scenario_state.json", ("request_states", 0, "instance", "references", 0, "output"), {}),
+        ("helm", "scenario_state.json", ("request_states", 0, "result", "completions"), {"x": 1}),
+        ("inspect", "finished.json", ("results", "scores"), True),
+        ("lm-eval samples", "samples_*.jsonl", (0, "metrics"), [["acc"]]),
+        ("mlflow", "meta.yaml", ("status",), []),
+        ("ray tune", "experiment_state*.json", ("trial_data", 0, 0), {"status": []}),
+        ("runglass tables", "runglass-tables.json", ("runs", 0, "run"), ["p"]),
+        ("runglass tables", "runglass-tables.json", ("runs", 0, "status"), ["finished"]),
+        ("open_lm", "small.json", ("results", 0, "loss"), 10**400),
+        ("sacred", "metrics.json", ("train.loss", "steps", 0), 10**400),
+        ("ray tune", "result.json", (0, "training_iteration"), 10**400),
+    ],
+)
+def test_that_one_value_of_another_kind_takes_nothing_else_with_it(
+    tmp_path: Path, reader: str, name: str, at: tuple[Any, ...], other: Any
+) -> None:
+    root = full_sample(tmp_path, reader)
+    whole = load([root])
+    file = next(one for one in sorted(root.rglob(name)) if reader != "mlflow" or "status" in one.read_text())
+    found = values_of(file.read_bytes(), file.name)
+    assert found is not None
+    value, written = found
+    file.write_bytes(written(with_another(value, at, other)))
+    store = load([root])
+    assert not [problem.what for problem in store.problems if "unexpectedly" in problem.what]
+    # The scores, or the run, that the value is all of may go with it.
+    assert len(whole.runs) - len(store.runs) == (at[-1] == "run")
+    assert len(whole.sources.keys() - store.sources.keys()) <= (at[-1] == "scores")
