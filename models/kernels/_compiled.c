@@ -25,6 +25,13 @@
 #include <nmmintrin.h>
 #endif
 
+/* Loops that are worth compiling for wide vectors, too; the same bits come out of both. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+#define VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define VECTORS
+#endif
+
 /* -- arguments ---------------------------------------------------------------------------------------------------------- */
 
 enum { READ = PyBUF_SIMPLE, WRITE = PyBUF_WRITABLE };
@@ -829,29 +836,6 @@ static inline double largest_of(const double *values, Py_ssize_t n)
     return larger(larger(a, b), larger(c, d));
 }
 
-/* The same of extremes of blocks, which are no NaN and only infinite where there is nothing. */
-static inline double smallest_block(const double *low, Py_ssize_t n)
-{
-    double a = INFINITY, b = INFINITY;
-    Py_ssize_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        a = smaller(low[i], a);
-        b = smaller(low[i + 1], b);
-    }
-    return i < n ? smaller(low[i], smaller(a, b)) : smaller(a, b);
-}
-
-static inline double largest_block(const double *high, Py_ssize_t n)
-{
-    double a = -INFINITY, b = -INFINITY;
-    Py_ssize_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        a = larger(high[i], a);
-        b = larger(high[i + 1], b);
-    }
-    return i < n ? larger(high[i], larger(a, b)) : larger(a, b);
-}
-
 /* block_extremes(low: double, high: double, factor, lowest: double, highest: double) */
 static PyObject *block_extremes(PyObject *self, PyObject *args)
 {
@@ -888,12 +872,12 @@ enum { COLUMN_LEFT, COLUMN_BREADTH, BASE, SCALE, OFFSET, MIRRORED, START, STEP, 
 #define LONG_DASHED 6.0
 #define NUMBERS 5
 
-/* Turn the place of an edge into 1/256 of a pixel. */
-static inline int32_t fixed(double place)
+/* Round down what fits into 32 bits; all but the last step with one kind of number, as vectors need it. */
+static inline int32_t floored_small(double value)
 {
-    return (int32_t)floored(bounded(place, -FAR_AWAY, FAR_AWAY) * 256.0 + 0.5);
+    double whole = (double)(int32_t)value;
+    return (int32_t)(whole - (whole > value ? 1.0 : 0.0));
 }
-
 
 /* Give the first place of x, from `from` on, with a value not below `value`, n where there is none; it is looked for about
    `gap` places on. */
@@ -925,23 +909,15 @@ static Py_ssize_t first_not_below(const double *x, Py_ssize_t n, double value, P
     return low;
 }
 
-/* Fill in strokes of one curve; `top`, `bottom`, `ends` and `at` are room for columns + pen items, and one more. */
-static void find_strokes(const double *x, const double *y, const double *low, const double *high, Py_ssize_t n,
-                         Py_ssize_t block, const double *numbers, Py_ssize_t pattern_length, Py_ssize_t columns,
-                         double *top, double *bottom, double *ends, int64_t *at, int32_t *out)
+/* Fill in where the points of each column begin, and how far from the point before to that behind its edge is; what is rounded to
+   a block is given as its complement. */
+static void find_edges(const double *x, Py_ssize_t n, Py_ssize_t block, const double *numbers, Py_ssize_t edges, int64_t *at,
+                       double *shares)
 {
-    const double left = numbers[COLUMN_LEFT], breadth = numbers[COLUMN_BREADTH], base = numbers[BASE];
-    const double scale = numbers[SCALE], offset = numbers[OFFSET], start = numbers[START], step = numbers[STEP];
-    const double width = numbers[WIDTH];
-    const Py_ssize_t pen = (Py_ssize_t)numbers[PEN], bins = columns + pen - 1;
-    const double shift = (double)(pen - 1) / 2.0;
-    int shift_of_block = 0;
-    while ((Py_ssize_t)1 << shift_of_block < block)
-        shift_of_block++;
-    int32_t *shares = out + 4 * columns;
-    /* Where the points of each column begin. */
+    const double left = numbers[COLUMN_LEFT], breadth = numbers[COLUMN_BREADTH];
+    const double start = numbers[START], step = numbers[STEP], shift = (numbers[PEN] - 1.0) / 2.0;
     Py_ssize_t found = 0, gap = 0;
-    for (Py_ssize_t c = 0; c <= bins; c++) {
+    for (Py_ssize_t c = 0; c < edges; c++) {
         double edge = left + ((double)c - shift) * breadth;
         if (step > 0.0) {
             at[c] = ceiled(bounded((edge - start) / step, 0.0, (double)n));
@@ -950,115 +926,160 @@ static void find_strokes(const double *x, const double *y, const double *low, co
             gap = c > 0 ? next - found : 0;
             at[c] = found = next;
         }
-    }
-    /* Round to blocks between columns that have many; what is rounded is kept as its complement. */
-    if (block > 1) {
-        int many_before = 1;
-        for (Py_ssize_t c = 0; c <= bins; c++) {
-            int64_t here = at[c];
-            int many = c == bins || at[c + 1] - here >= BLOCKS_IN_A_COLUMN * block;
-            if (many_before && many && here > 0 && here < n) {
-                int64_t rounded = (here + block / 2) & ~(int64_t)(block - 1);
-                at[c] = ~(rounded < n ? rounded : n);
-            }
-            many_before = many;
+        int64_t here = at[c];
+        shares[c] = 0.0;
+        if (here > 0 && here < n) {
+            double from = step > 0.0 ? start + (double)(here - 1) * step : x[here - 1];
+            double to = step > 0.0 ? start + (double)here * step : x[here];
+            shares[c] = clipped((edge - from) / (to - from), 0.0, 1.0);
         }
     }
-    /* The value at each edge, in pixels. */
+    int many_before = 1;
+    for (Py_ssize_t c = 0; block > 1 && c < edges; c++) {
+        int64_t here = at[c];
+        int many = c + 1 == edges || at[c + 1] - here >= BLOCKS_IN_A_COLUMN * block;
+        if (many_before && many && here > 0 && here < n) {
+            int64_t rounded = (here + block / 2) & ~(int64_t)(block - 1);
+            at[c] = ~(rounded < n ? rounded : n);
+        }
+        many_before = many;
+    }
+}
+
+/* edges(x: double, points, block, numbers: double, at: int64, shares: double); x may be empty where numbers[STEP] > 0 */
+static PyObject *edges(PyObject *self, PyObject *args)
+{
+    PyObject *objects[4];
+    Py_buffer views[4];
+    Py_ssize_t n, block;
+    if (!PyArg_ParseTuple(args, "OnnOOO", &objects[0], &n, &block, &objects[1], &objects[2], &objects[3]) ||
+        get_views(objects, views, (const int[]){READ, READ, WRITE, WRITE}, 4) < 0)
+        return NULL;
+    const double *numbers = views[1].buf;
+    Py_ssize_t count = COUNT(views[2], int64_t);
+    int fits = COUNT(views[1], double) >= PATTERN && COUNT(views[3], double) == count && n >= 0;
+    fits = fits && block > 0 && !(block & (block - 1));
+    fits = fits && (numbers[STEP] > 0.0 || COUNT(views[0], double) == n);
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        find_edges(views[0].buf, n, block, numbers, count, views[2].buf, views[3].buf);
+        Py_END_ALLOW_THREADS
+    }
+    release_views(views, 4);
+    if (!fits)
+        return refused("one place and one share for each edge of columns, and blocks of a power of two");
+    Py_RETURN_NONE;
+}
+
+/* Fill in strokes of one curve from where its columns begin. `top` and `bottom` are room for columns + pen items and one before
+   them, `ends` for as many, `made` for four rows of columns. */
+VECTORS static void find_strokes(const double *y, const double *low, const double *high, Py_ssize_t n, Py_ssize_t block,
+                                 const int64_t *at, const double *edge_shares, const double *numbers,
+                                 Py_ssize_t pattern_length, Py_ssize_t columns, double *restrict top,
+                                 double *restrict bottom, double *restrict ends, double *restrict made,
+                                 int32_t *restrict out)
+{
+    const double base = numbers[BASE], scale = numbers[SCALE], offset = numbers[OFFSET], width = numbers[WIDTH];
+    const Py_ssize_t pen = (Py_ssize_t)numbers[PEN], bins = columns + pen - 1;
+    int shift_of_block = 0;
+    while ((Py_ssize_t)1 << shift_of_block < block)
+        shift_of_block++;
+    /* The value at each edge. */
     for (Py_ssize_t c = 0; c <= bins; c++) {
         int is_rounded = at[c] < 0;
         int64_t here = is_rounded ? ~at[c] : at[c];
-        at[c] = here;
-        ends[c] = NAN;
-        if (here <= 0 || here >= n)
-            continue;
-        double one, other, share = 0.5;
-        if (is_rounded) {
+        double one = NAN, other = NAN, share = 0.5;
+        if (here <= 0 || here >= n) {
+        } else if (is_rounded) {
             /* A line that rises or falls from block to block is there half way between the two; no other gets wrong. */
             int64_t block_behind = here >> shift_of_block;
             one = larger(low[block_behind - 1], low[block_behind]);
             other = smaller(high[block_behind - 1], high[block_behind]);
         } else {
-            double edge = left + ((double)c - shift) * breadth;
-            double from = step > 0.0 ? start + (double)(here - 1) * step : x[here - 1];
-            double to = step > 0.0 ? start + (double)here * step : x[here];
             one = y[here - 1];
             other = y[here];
-            share = clipped((edge - from) / (to - from), 0.0, 1.0);
+            share = edge_shares[c];
         }
-        double end = one + share * (other - one);
-        if (is_finite(one) && is_finite(other) && is_finite(end))
-            ends[c] = clipped((end - base) * scale + offset, -FAR_AWAY, FAR_AWAY);
+        /* What is not finite is NaN here, and stays it. */
+        ends[c] = finite_or_nan(finite_or_nan(one) + share * (finite_or_nan(other) - finite_or_nan(one)));
     }
     for (Py_ssize_t c = 0; c < bins; c++) {
-        int64_t from = at[c], to = at[c + 1];
-        double lowest = INFINITY, highest = -INFINITY, upper = INFINITY, lower = -INFINITY;
+        int64_t from = at[c] < 0 ? ~at[c] : at[c], to = at[c + 1] < 0 ? ~at[c + 1] : at[c + 1];
+        double lowest = INFINITY, highest = -INFINITY;
         if (to > from) {
             int aligned = ((from & (block - 1)) == 0 || from == n) && ((to & (block - 1)) == 0 || to == n);
             if (block > 1 && aligned) {
+                /* Extremes of blocks are no NaN, and infinite only where there is nothing. */
                 int64_t first = from >> shift_of_block, last = (to + block - 1) >> shift_of_block;
-                lowest = smallest_block(low + first, last - first);
-                highest = largest_block(high + first, last - first);
+                for (int64_t i = first; i < last; i++) {
+                    lowest = smaller(low[i], lowest);
+                    highest = larger(high[i], highest);
+                }
             } else {
                 lowest = smallest_of(y + from, to - from);
                 highest = largest_of(y + from, to - from);
             }
         }
-        if (highest >= lowest) {
-            double one = (lowest - base) * scale + offset, other = (highest - base) * scale + offset;
-            upper = smaller(one, other);
-            lower = larger(one, other);
-        }
-        for (int k = 0; k < 2; k++) {
-            upper = smaller(ends[c + k], upper);
-            lower = larger(ends[c + k], lower);
-        }
+        top[c] = lowest;
+        bottom[c] = highest;
+    }
+    for (Py_ssize_t c = 0; c <= bins; c++)
+        ends[c] = clipped((ends[c] - base) * scale + offset, -FAR_AWAY, FAR_AWAY);
+    for (Py_ssize_t c = 0; c < bins; c++) {
+        double one = (top[c] - base) * scale + offset, other = (bottom[c] - base) * scale + offset;
+        int there = bottom[c] >= top[c];
+        double upper = there ? smaller(one, other) : INFINITY, lower = there ? larger(one, other) : -INFINITY;
+        upper = smaller(ends[c + 1], smaller(ends[c], upper));
+        lower = larger(ends[c + 1], larger(ends[c], lower));
         top[c] = clipped(upper, -FAR_AWAY, FAR_AWAY);
         bottom[c] = clipped(lower, -FAR_AWAY, FAR_AWAY);
     }
-    double sizes = 0.0;
-    Py_ssize_t seen_columns = 0;
-    for (Py_ssize_t c = 0; c < columns; c++) {
-        double upper = top[c], lower = bottom[c];
-        for (Py_ssize_t k = 1; k < pen; k++) {
-            upper = smaller(top[c + k], upper);
-            lower = larger(bottom[c + k], lower);
+    for (Py_ssize_t k = 1; k < pen; k++) /* from left to right: what is behind was not changed yet by this round */
+        for (Py_ssize_t c = 0; c < bins - k; c++) {
+            top[c] = smaller(top[c + 1], top[c]);
+            bottom[c] = larger(bottom[c + 1], bottom[c]);
         }
-        top[c] = upper;
-        bottom[c] = lower;
-    }
+    top[-1] = top[columns] = INFINITY;
+    bottom[-1] = bottom[columns] = -INFINITY;
+    double *restrict tops = made, *restrict bottoms = made + columns;
+    double *restrict fades_above = made + 2 * columns, *restrict fades_below = made + 3 * columns;
     for (Py_ssize_t c = 0; c < columns; c++) {
         double upper = top[c], lower = bottom[c];
-        int seen = lower >= upper;
-        double size = seen ? lower - upper : 0.0, rise = fabs(ends[c + pen] - ends[c]);
+        double size = lower >= upper ? lower - upper : 0.0, rise = fabs(ends[c + pen] - ends[c]);
         rise = rise >= 0.0 ? rise : 0.0;
         double turned = 2.0 * rise - size, slope = rise / (double)pen;
-        double straight = size > 0.0 ? (turned > 0.0 ? turned : 0.0) / size : 1.0;
-        double middle = (upper + lower) / 2.0;
-        double cut = straight > 0.0 ? width * sqrt(1.0 + slope * slope) : 0.0;
-        for (int number = 0; number < 2; number++) {
-            /* How far the curve goes on beyond this end beside the column. */
-            double beside = INFINITY, edge = number ? -lower : upper;
-            if (c > 0)
-                beside = smaller(number ? -bottom[c - 1] : top[c - 1], beside);
-            if (c + 1 < columns)
-                beside = smaller(number ? -bottom[c + 1] : top[c + 1], beside);
-            double beyond = edge > beside ? edge - beside : 0.0;
-            double through = straight > 0.0 ? straight * (2.0 * beyond < slope ? 2.0 * beyond / slope : 1.0) : 0.0;
-            double length = through * cut + (1.0 - through) * (size + width), fade = through * slope;
-            out[number * columns + c] = fixed(number ? middle + length / 2.0 : middle - length / 2.0);
-            out[(number + 2) * columns + c] = 65536;
-            if (fade > 1.0)
-                out[(number + 2) * columns + c] = (int32_t)floored(bounded(65536.0 / fade, 0.0, 65536.0) + 0.5);
-        }
-        shares[c] = seen ? 256 : 0;
-        sizes += size;
-        seen_columns += seen;
+        turned = larger(turned, 0.0);
+        double straight = (size > 0.0 ? turned : 1.0) / (size > 0.0 ? size : 1.0);
+        double middle = (upper + lower) / 2.0, cut = width * sqrt(1.0 + slope * slope);
+        /* How far the curve goes on beyond its ends beside the column. */
+        double above = upper - smaller(top[c + 1], top[c - 1]), below = larger(bottom[c + 1], bottom[c - 1]) - lower;
+        double doubled_above = 2.0 * larger(above, 0.0), doubled_below = 2.0 * larger(below, 0.0);
+        double whole_slope = slope > 0.0 ? slope : 1.0; /* divided by itself where it is the smaller one */
+        double through_above = straight * ((doubled_above < slope ? doubled_above : whole_slope) / whole_slope);
+        double through_below = straight * ((doubled_below < slope ? doubled_below : whole_slope) / whole_slope);
+        double length_above = through_above * cut + (1.0 - through_above) * (size + width);
+        double length_below = through_below * cut + (1.0 - through_below) * (size + width);
+        tops[c] = larger(smaller(middle - length_above / 2.0, FAR_AWAY), -FAR_AWAY) * 256.0;
+        bottoms[c] = larger(smaller(middle + length_below / 2.0, FAR_AWAY), -FAR_AWAY) * 256.0;
+        fades_above[c] = 65536.0 / larger(through_above * slope, 1.0);
+        fades_below[c] = 65536.0 / larger(through_below * slope, 1.0);
     }
+    for (Py_ssize_t i = 0; i < 4 * columns; i++)
+        out[i] = floored_small(made[i] + 0.5);
+    int32_t *restrict shares = out + 4 * columns;
+    for (Py_ssize_t c = 0; c < columns; c++)
+        shares[c] = bottom[c] >= top[c] ? 256 : 0;
     double whole = 0.0, drawn = 0.0;
     for (Py_ssize_t k = 0; k < pattern_length; k++) {
         whole += numbers[PATTERN + k];
         drawn += k % 2 ? 0.0 : numbers[PATTERN + k];
+    }
+    double sizes = 0.0;
+    Py_ssize_t seen_columns = 0;
+    for (Py_ssize_t c = 0; whole > 0.0 && c < columns; c++) {
+        int seen = bottom[c] >= top[c];
+        sizes += seen ? bottom[c] - top[c] : 0.0;
+        seen_columns += seen;
     }
     if (whole > 0.0 && !(sizes > LONG_DASHED * (double)seen_columns)) {
         double travelled = 0.0, inked_before = 0.0;
@@ -1089,42 +1110,52 @@ static void find_strokes(const double *x, const double *y, const double *low, co
             }
 }
 
-/* stroked(x: double, y: double, low: double, high: double, block, numbers: double, strokes: int32); x may be empty where
-   numbers[STEP] > 0 */
+/* Say whether all places lie within n points, and those that are rounded behind a whole block or at an end. */
+static int are_places(const int64_t *at, Py_ssize_t count, int64_t n, int64_t block)
+{
+    int fit = 1;
+    for (Py_ssize_t c = 0; c < count; c++) {
+        int64_t here = at[c] < 0 ? ~at[c] : at[c];
+        fit &= (here <= n) & ((at[c] >= 0) | (here >= block) | (here == 0) | (here == n));
+    }
+    return fit;
+}
+
+/* stroked(y: double, low: double, high: double, block, at: int64, shares: double, numbers: double, strokes: int32) */
 static PyObject *stroked(PyObject *self, PyObject *args)
 {
-    PyObject *objects[6];
-    Py_buffer views[6];
+    PyObject *objects[7];
+    Py_buffer views[7];
     Py_ssize_t block;
-    if (!PyArg_ParseTuple(args, "OOOOnOO", &objects[0], &objects[1], &objects[2], &objects[3], &block, &objects[4],
-                          &objects[5]) ||
-        get_views(objects, views, (const int[]){READ, READ, READ, READ, READ, WRITE}, 6) < 0)
+    if (!PyArg_ParseTuple(args, "OOOnOOOO", &objects[0], &objects[1], &objects[2], &block, &objects[3], &objects[4],
+                          &objects[5], &objects[6]) ||
+        get_views(objects, views, (const int[]){READ, READ, READ, READ, READ, READ, WRITE}, 7) < 0)
         return NULL;
-    const double *numbers = views[4].buf;
-    Py_ssize_t n = COUNT(views[1], double), given = COUNT(views[4], double);
-    Py_ssize_t columns = COUNT(views[5], int32_t) / NUMBERS;
+    const double *numbers = views[5].buf;
+    const int64_t *at = views[3].buf;
+    Py_ssize_t n = COUNT(views[0], double), given = COUNT(views[5], double), places = COUNT(views[3], int64_t);
+    Py_ssize_t columns = COUNT(views[6], int32_t) / NUMBERS;
     Py_ssize_t blocks = block > 0 ? n / block + (n % block != 0) : -1;
-    int fits = given >= PATTERN && COUNT(views[5], int32_t) == NUMBERS * columns;
+    int fits = given >= PATTERN && COUNT(views[6], int32_t) == NUMBERS * columns;
     fits = fits && block > 0 && !(block & (block - 1)) && numbers[PEN] >= 1.0 && numbers[PEN] <= 1024.0;
-    fits = fits && (numbers[STEP] > 0.0 || COUNT(views[0], double) == n);
-    fits = fits && (block == 1 || (COUNT(views[2], double) == blocks && COUNT(views[3], double) == blocks));
+    fits = fits && (block == 1 || (COUNT(views[1], double) == blocks && COUNT(views[2], double) == blocks));
+    fits = fits && places == columns + (Py_ssize_t)numbers[PEN] && COUNT(views[4], double) == places;
+    fits = fits && are_places(at, places, n, block);
     double *room = NULL;
     if (fits) {
-        Py_ssize_t most = columns + (Py_ssize_t)numbers[PEN];
-        room = PyMem_Malloc((size_t)most * (3 * sizeof(double) + sizeof(int64_t)));
+        Py_ssize_t most = places + 1;
+        room = PyMem_Malloc((size_t)most * 7 * sizeof(double));
         if (room != NULL) {
             Py_BEGIN_ALLOW_THREADS
-            find_strokes(views[0].buf, views[1].buf, views[2].buf, views[3].buf, n, block, numbers, given - PATTERN,
-                         columns, room, room + most, room + 2 * most, (int64_t *)(room + 3 * most), views[5].buf);
+            find_strokes(views[0].buf, views[1].buf, views[2].buf, n, block, at, views[4].buf, numbers, given - PATTERN,
+                         columns, room + 1, room + most + 1, room + 2 * most, room + 3 * most, views[6].buf);
             Py_END_ALLOW_THREADS
             PyMem_Free(room);
         }
     }
-    release_views(views, 6);
-    if (!fits) {
-        PyErr_SetString(PyExc_ValueError, "a curve whose blocks fit its points, a pen, and four rows of columns");
-        return NULL;
-    }
+    release_views(views, 7);
+    if (!fits)
+        return refused("a curve whose blocks and places fit its points, a pen, and five rows of columns");
     if (room == NULL)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
@@ -1637,6 +1668,7 @@ static PyMethodDef functions[] = {
     {"lines_of_numbers", lines_of_numbers, METH_VARARGS, NULL},
     {"rows_of_numbers", rows_of_numbers, METH_VARARGS, NULL},
     {"block_extremes", block_extremes, METH_VARARGS, NULL},
+    {"edges", edges, METH_VARARGS, NULL},
     {"painted", painted, METH_VARARGS, NULL},
     {"stroked", stroked, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

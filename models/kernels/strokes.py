@@ -190,19 +190,34 @@ def stroked(
         numbers[:, len(shared) :] = np.array(own, float).reshape(-1, 4)
 
         def fill(first: int, last: int) -> None:
+            known: dict[_Places, tuple[np.ndarray, np.ndarray]] = {}
             for index in range(first, last):
                 curve, row = curves[index], numbers[index]
+                breadth = int(own[index][-1])
+                places = _places_of(curve, breadth)
+                if (edges := known.get(places)) is None:
+                    count = columns.count + breadth
+                    edges = known[places] = np.empty(count, np.int64), np.empty(count)
+                    compiled.edges(curve.x, len(curve.y), curve.block, row, *edges)
                 if len(patterns[index]):
                     row = np.append(row, patterns[index])
-                compiled.stroked(curve.x, curve.y, curve.low, curve.high, curve.block, row, strokes[index])
+                compiled.stroked(curve.y, curve.low, curve.high, curve.block, *edges, row, strokes[index])
 
         _shared_out(fill, len(curves), len(curves) * columns.count)
         return strokes
-    known: dict[tuple[int, float, float, int, int], _Bounds] = {}
+    known: dict[_Places, _Edges] = {}
     for start in range(0, len(curves), _NEAR):
         part = slice(start, start + _NEAR)
         strokes[part] = _stroked(curves[part], columns, widths[part], patterns[part], known)
     return strokes
+
+
+_Places = tuple[int, float, float, int, int, int]
+
+
+def _places_of(curve: Samples, breadth: int) -> _Places:
+    """Give what the places of the columns among its points depend on, as far as curves of one figure differ in it."""
+    return (0 if curve.step > 0 else id(curve.x), curve.start, curve.step, len(curve.y), curve.block, breadth)
 
 
 def _stroked(
@@ -210,7 +225,7 @@ def _stroked(
     columns: Columns,
     widths: Sequence[float],
     patterns: Sequence[Sequence[float]],
-    known: dict[tuple[int, float, float, int, int], _Bounds],
+    known: dict[_Places, _Edges],
 ) -> np.ndarray:
     strokes = np.empty((len(curves), NUMBERS, columns.count), np.int32)
     breadths = np.array([_pixels_of(width) for width in widths], np.intp)
@@ -278,42 +293,51 @@ def _jobs() -> SimpleQueue[_Job]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bounds:
-    """Where the points of each column begin; one more than columns."""
+class _Edges:
+    """Where the points of each column begin, and how far from the point before to that behind its edge is."""
 
-    edges: np.ndarray
     at: np.ndarray
+    shares: np.ndarray
     rounded: np.ndarray
 
 
-def _bounds(curve: Samples, columns: Columns, breadth: int) -> _Bounds:
+def _edges(curve: Samples, columns: Columns, breadth: int) -> _Edges:
     n, block = len(curve.y), curve.block
     edges = columns.left + (np.arange(columns.count + breadth) - (breadth - 1) / 2) * columns.breadth
     if curve.step > 0:
         at = np.clip(np.ceil((edges - curve.start) / curve.step), 0, n).astype(np.intp)
     else:
         at = np.searchsorted(curve.x, edges)
+    right = np.where((at > 0) & (at < n), at, min(1, n - 1))
+    left = np.maximum(right - 1, 0)
+    if curve.step > 0:
+        from_, to = curve.start + left * curve.step, curve.start + right * curve.step
+    else:
+        from_, to = curve.x[left], curve.x[right]
+    with np.errstate(all="ignore"):
+        shares = np.clip((edges - from_) / (to - from_), 0.0, 1.0)
     rounded = np.zeros(len(at), bool)
     if block > 1:
         many = np.diff(at) >= BLOCKS_IN_A_COLUMN * block
         rounded = np.append(True, many) & np.append(many, True) & (at > 0) & (at < n)
         at = np.where(rounded, np.minimum((at + block // 2) // block * block, n), at)
-    return _Bounds(edges, at, rounded)
+        # A line that rises or falls from block to block is there half way between the two; no other gets wrong.
+        shares[rounded] = 0.5
+    return _Edges(at, shares, rounded)
 
 
 def _extremes_by_column(
-    curve: Samples, columns: Columns, breadth: int, known: dict[tuple[int, float, float, int, int], _Bounds]
+    curve: Samples, columns: Columns, breadth: int, known: dict[_Places, _Edges]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the smallest and largest value in each column, as many more as the pen is broad, and the value at each edge."""
     n, block = len(curve.y), curve.block
     if not n:
         nothing = np.full(columns.count + breadth - 1, np.inf)
         return nothing, -nothing, np.full(len(nothing) + 1, np.nan)
-    key = (id(curve.x), curve.start, curve.step, block, breadth)
-    bounds = known.get(key)
-    if bounds is None:
-        bounds = known[key] = _bounds(curve, columns, breadth)
-    at = bounds.at
+    places = _places_of(curve, breadth)
+    if (edges := known.get(places)) is None:
+        edges = known[places] = _edges(curve, columns, breadth)
+    at = edges.at
     lowest, highest = np.full(len(at) - 1, np.inf), np.full(len(at) - 1, -np.inf)
     there = at[1:] > at[:-1]
     starts, stops = at[:-1], at[1:]
@@ -323,21 +347,13 @@ def _extremes_by_column(
     _fill_extremes(there & ~by_block, starts, stops, curve.y, curve.y, lowest, highest)
     inside = (at > 0) & (at < n)
     right = np.where(inside, at, min(1, n - 1))
-    left = np.maximum(right - 1, 0)
-    before, behind = curve.y[left], curve.y[right]
-    if curve.step > 0:
-        from_, to = curve.start + left * curve.step, curve.start + right * curve.step
-    else:
-        from_, to = curve.x[left], curve.x[right]
+    before, behind = curve.y[np.maximum(right - 1, 0)], curve.y[right]
     with np.errstate(all="ignore"):
-        share = np.clip((bounds.edges - from_) / (to - from_), 0.0, 1.0)
         if block > 1:
-            # A line that rises or falls from block to block is there half way between the two; no other gets wrong.
-            share[bounds.rounded] = 0.5
-            behind_it = np.minimum(at[bounds.rounded] // block, len(curve.low) - 1)
-            before[bounds.rounded] = np.maximum(curve.low[behind_it - 1], curve.low[behind_it])
-            behind[bounds.rounded] = np.minimum(curve.high[behind_it - 1], curve.high[behind_it])
-        ends = before + share * (behind - before)
+            behind_it = np.minimum(at[edges.rounded] // block, len(curve.low) - 1)
+            before[edges.rounded] = np.maximum(curve.low[behind_it - 1], curve.low[behind_it])
+            behind[edges.rounded] = np.minimum(curve.high[behind_it - 1], curve.high[behind_it])
+        ends = before + edges.shares * (behind - before)
         ends[~(inside & np.isfinite(before) & np.isfinite(behind) & np.isfinite(ends))] = np.nan
     return lowest, highest, ends
 

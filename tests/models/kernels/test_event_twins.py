@@ -226,7 +226,7 @@ def test_that_rows_are_counted_alike_up_to_the_first_that_differs_or_is_damaged(
     rows = [record(row[12 : 8 + width].tobytes() + chance.bytes(4)) for _ in range(count)]
     second = row[width + 28 : -8].tobytes()
     data = bytearray(bytes(at) + b"".join(first + record(second + chance.bytes(4)) for first in rows))
-    for place, bit in damage[:2]:
+    for place, bit in damage[:2] if data else ():
         data[int(place * (len(data) - 1))] ^= 1 << bit if data[at:] else 0
     buffer = np.frombuffer(bytes(data) + bytes(8), np.uint8)
     with pytest.MonkeyPatch.context() as patch:

@@ -221,3 +221,28 @@ def test_that_any_numbers_are_strokes_within_the_image(twin: str) -> None:
     for y in (np.array([1e308, -1e308, 1e308]), np.zeros(0), np.array([np.nan])):
         for scale in (1e300, 0.0, -1e-300):
             assert stroked([_samples(y)], _columns(3, scale=scale), [1.0], [()]).shape == (1, 5, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"), [(9, "places"), (~9, "places"), (~3, "places"), (1 << 40, "places"), (~4, ""), (8, "")]
+)
+def test_that_places_outside_the_points_and_their_blocks_are_refused(place: int, says: str) -> None:
+    compiled = pytest.importorskip("runglass.models.kernels._compiled")
+    y = np.arange(8.0)
+    low, high = block_extremes(y, y, 4)
+    numbers = np.array([0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    at, shares, strokes = np.array([place, 8]), np.zeros(2), np.zeros((5, 1), np.int32)
+    if says:
+        with pytest.raises(ValueError, match=says):
+            compiled.stroked(y, low, high, 4, at, shares, numbers, strokes)
+    else:
+        assert compiled.stroked(y, low, high, 4, at, shares, numbers, strokes) is None
+
+
+def test_that_runs_of_one_rhythm_share_their_places_and_others_do_not(twin: str) -> None:
+    rng = np.random.default_rng(0)
+    curves = [_samples(rng.normal(30, 5, 900), x) for x in (None, None, np.arange(900.0) * 1.1, np.arange(900.0) + 7)]
+    together = stroked(curves, _columns(900), [1.0] * 4, [()] * 4)
+    for number, curve in enumerate(curves):
+        np.testing.assert_array_equal(together[number], stroked([curve], _columns(900), [1.0], [()])[0])
+    assert (together[2] != together[3]).any()
