@@ -43,7 +43,7 @@ _DASHED = 6.0
 _COMPILED_AT_ONCE, _AT_ONCE = 512, 256
 """Curves found and painted at once; compiled, those that later ones hide cost little."""
 
-_MOST_THREADS = 4
+_THREADS = min(os.cpu_count() or 1, 4)
 _WORTH_A_THREAD = 20_000
 """Threads the compiled twins take at most, and strokes that each of them should have."""
 
@@ -252,7 +252,7 @@ def _pixels_of(width: float) -> int:
 
 def _shared_out(work: Callable[[int, int], None], count: int, strokes: int) -> None:
     """Do `work` on all of 0 ... count, by several threads where there are many strokes: compiled twins let others run."""
-    threads = min(os.cpu_count() or 1, _MOST_THREADS, strokes // _WORTH_A_THREAD, count)
+    threads = min(_THREADS, strokes // _WORTH_A_THREAD, count)
     if threads < 2:
         work(0, count)
         return
@@ -287,7 +287,7 @@ def _jobs() -> SimpleQueue[_Job]:
             else:
                 answers.put(None)
 
-    for number in range(min(os.cpu_count() or 1, _MOST_THREADS) - 1):
+    for number in range(_THREADS - 1):
         Thread(target=serve, name=f"strokes-{number}", daemon=True).start()
     return jobs
 

@@ -192,7 +192,7 @@ def test_that_many_strokes_are_shared_out_among_threads_without_a_difference(
     strokes, colours = crowd(5, 300)
     image = np.zeros((ROWS, COLUMNS), np.uint32)
     painted(image, strokes, colours, 0, COLUMNS)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("runglass.models.kernels.strokes._THREADS", 4)
     monkeypatch.setattr("runglass.models.kernels.strokes._WORTH_A_THREAD", 100)
     again, _ = crowd(5, 300)
     other = np.zeros((ROWS, COLUMNS), np.uint32)
