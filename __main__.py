@@ -168,6 +168,9 @@ def _open_window(paths: list[str], **options: Any) -> int:
         _say(in_the_way)
         return NO_WINDOW
     begun = _begun_reading(paths) if options.get("session") is None else None
+    from .gui import quick_start
+
+    quick_start.begin()
     from .gui.app import main as open_window
 
     return open_window(paths, begun=begun, **options)

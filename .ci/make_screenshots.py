@@ -20,6 +20,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from runglass.analysis.templates import template
 from runglass.gui.main_window import MainWindow
 from runglass.gui.settings import Settings
+from runglass.gui.theme import STYLE
 from runglass.resources import path
 
 GUIDE, README = path("guide"), path("screenshots")
@@ -30,7 +31,7 @@ _COLOURS = 240
 
 def main() -> None:
     """Take all pictures."""
-    app = QApplication([])
+    app = QApplication(["runglass", *STYLE])
     with tempfile.TemporaryDirectory() as folder:
         window = MainWindow(Settings(Path(folder) / "settings.ini"))
         window.workspace.change(theme="light", follow=False)

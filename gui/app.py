@@ -19,8 +19,10 @@ from PySide6.QtWidgets import QApplication
 
 from .. import resources
 from ..resources.version import __version__
+from . import quick_start
 from .main_window import MainWindow
 from .settings import Settings, autosave_path
+from .theme import STYLE
 
 if TYPE_CHECKING:
     from ..models.early_reading import EarlyReading
@@ -62,7 +64,7 @@ def main(
     int
         Exit status.
     """
-    app = QApplication.instance() or QApplication(sys.argv[:1])
+    app = QApplication.instance() or QApplication([*sys.argv[:1], *STYLE])
     assert isinstance(app, QApplication)
     app.setApplicationName("Runglass")
     app.setApplicationVersion(__version__)
@@ -112,8 +114,7 @@ class _Furnishing(QObject):
         self._timer.timeout.connect(self._on_timer_timeout)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin in the next turn: the window is painted in this one."""
         self._timer.start(0)
 
     def finish(self) -> None:
@@ -123,6 +124,7 @@ class _Furnishing(QObject):
             self._thread.join()
 
     def _work(self, window: MainWindow) -> Iterator[None]:
+        self._thread.start()
         yield from _named_classes()
         while self._thread.is_alive():
             self._thread.join(_TURN)
@@ -138,6 +140,7 @@ class _Furnishing(QObject):
     def _on_timer_timeout(self) -> None:
         if next(self._steps, self) is self:
             self._timer.stop()
+            quick_start.end()
             self._then()
 
 

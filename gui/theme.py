@@ -22,6 +22,10 @@ Mode = Literal["system", "light", "dark"]
 TEXT, CAPTION, TICK = 12.5, 11.0, 10.0
 """Sizes of type in pixels at the system's usual text size."""
 
+STYLE = ("-style", "fusion")
+"""How the style that themes are made for is asked of Qt, among the arguments of the application; `QApplication.setStyle` would
+bring a class of six hundred names into being before there is a window."""
+
 GRID = 4
 """Everything is spaced by multiples of this, in pixels."""
 
@@ -81,9 +85,6 @@ class Appearance(QObject):
         self._palette = palette
         if self._applied and new is self._theme:
             return
-        # Under a style sheet the style has no name, and setting it again would polish every widget once more.
-        if not self._applied and self._app.style().name() != "fusion":
-            self._app.setStyle("fusion")
         self._theme, self._applied = new, True
         # A sheet that takes the place of another is applied to each widget once for every widget it is in; one that takes the
         # place of none, once.
@@ -114,14 +115,18 @@ def appearance() -> Appearance:
     app = QApplication.instance()
     if not isinstance(app, QApplication):
         raise RuntimeError("There is no application to style.")
-    found = app.findChild(Appearance, options=Qt.FindChildOption.FindDirectChildrenOnly)
-    return found if found is not None else Appearance(app)
+    return _appearance_of(app)
+
+
+@cache
+def _appearance_of(app: QApplication) -> Appearance:
+    return Appearance(app)
 
 
 @cache
 def family() -> str:
     """Give the family of the window's type: Inter where it is installed, else the system's."""
-    if "Inter" in QFontDatabase.families():
+    if QFontDatabase.hasFamily("Inter"):
         return "Inter"
     return QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont).family()
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, SignalInstance
-from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QSizePolicy, QToolBar, QToolButton, QWidget
+from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QToolBar, QToolButton, QWidget
 
 from .filter_line import FilterLine
 from .theme import appearance, icon
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QAction
+    from PySide6.QtWidgets import QMenu
+
     from .workspace import Workspace
 
 _HISTORY = ("ph.arrow-u-up-left", "ph.arrow-u-up-right")
@@ -44,7 +46,6 @@ class MainToolBar(QToolBar):
         self._menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu.setToolTip("Menu (Alt+M)")
         self._menu.setAccessibleName("Menu")
-        self._menu.setShortcut(QKeySequence("Alt+M"))
         self.addWidget(self._menu)
         title = QLabel("Runglass", self)
         title.setProperty("role", "title")
@@ -81,6 +82,7 @@ class MainToolBar(QToolBar):
             Undo and redo.
         """
         self._menu.setMenu(menu)
+        self._menu.setShortcut("Alt+M")
         for button, action in zip(self._history, history, strict=True):
             button.setDefaultAction(action)
         self.filter_line.attach(workspace)

@@ -93,6 +93,14 @@ _threads: weakref.WeakSet[Any] = weakref.WeakSet()
 _pools: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
+@pytest.fixture(scope="session")
+def qapp_args() -> list[str]:
+    """Arguments of the application that pytest-qt makes: our window asks for the same style."""
+    from runglass.gui.theme import STYLE
+
+    return ["runglass", *STYLE]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _recorded_starts() -> Iterator[None]:
     """Remember which timers, threads and pools are started: Qt cannot list them."""

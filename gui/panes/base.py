@@ -165,7 +165,7 @@ class QuestionView(QWidget):
         self.answer: Answer | None = None
 
         self.figure_view = FigureView(self)
-        self._error = EmptyState("", parent=self)
+        self._error = EmptyState("", selectable=True, parent=self)
         self._error.button_clicked.connect(self._on_error_button_clicked)
         # The colour of panels is its own, also where no frame is around it.
         self.setBackgroundRole(QPalette.ColorRole.Base)

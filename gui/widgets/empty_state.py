@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 _WIDEST = 420
 """Pixels of the longest line: longer ones read badly."""
@@ -23,6 +22,8 @@ class EmptyState(QWidget):
         A second, muted one.
     button : str
         Text of the button; none where empty.
+    selectable : bool
+        Whether the text can be selected and copied, as that of an error.
 
     Signals
     -------
@@ -32,7 +33,9 @@ class EmptyState(QWidget):
 
     button_clicked = Signal()
 
-    def __init__(self, what: str, remedy: str = "", *, button: str = "", parent: QWidget | None = None) -> None:
+    def __init__(
+        self, what: str, remedy: str = "", *, button: str = "", selectable: bool = False, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._what = QLabel(self)
         self._remedy = QLabel(self)
@@ -41,12 +44,22 @@ class EmptyState(QWidget):
             label.setTextFormat(Qt.TextFormat.PlainText)
             label.setWordWrap(True)
             label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            if selectable:
+                label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         self._button = QPushButton(self)
         self._button.clicked.connect(self.button_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(_SIDE, 12, _SIDE, 12)
+        # A label centred by alignment would take its narrowest width, so the lines are in a column of their own.
+        column = QWidget(self)
+        column.setMaximumWidth(_WIDEST)
+        across = QHBoxLayout(self)
+        across.setContentsMargins(_SIDE, 12, _SIDE, 12)
+        across.setSpacing(0)
+        across.addStretch(1)
+        across.addWidget(column, 1000)
+        across.addStretch(1)
+        layout = QVBoxLayout(column)
+        layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addStretch(2)
         for label in (self._what, self._remedy):
@@ -55,14 +68,6 @@ class EmptyState(QWidget):
         layout.addWidget(self._button, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(3)
         self.set_content(what, remedy, button=button)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Keep the lines short and in the middle: a label centred by alignment would take its narrowest width."""
-        super().resizeEvent(event)
-        layout = self.layout()
-        if layout is not None:
-            side = max((self.width() - _WIDEST) // 2, _SIDE)
-            layout.setContentsMargins(side, 12, side, 12)
 
     @property
     def text(self) -> str:

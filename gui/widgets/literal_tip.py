@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import escape
 
 from ...models.plain_text import plain
 
@@ -15,4 +14,6 @@ def literal_tip(text: str) -> str:
     text = plain(text)
     if _LIKE_MARKUP.search(text) is None:
         return text
+    from html import escape
+
     return f"<div style='white-space: pre-wrap'>{escape(text)}</div>"

@@ -49,7 +49,7 @@ def test_that_an_empty_state_says_it_in_the_middle(qtbot, width):
     state.show()
     qtbot.waitUntil(lambda: state._what.width() <= 420)
     for part in (state._what, state._remedy, state._button):
-        assert abs(part.geometry().center().x() - width / 2) <= 2
+        assert abs(part.mapTo(state, part.rect().center()).x() - width / 2) <= 2
 
 
 @pytest.fixture
