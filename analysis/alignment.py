@@ -130,7 +130,7 @@ def aligned(store: RunStore, tag: str, x: str = "step", runs: Iterable[str] = ()
     """
     wanted = set(runs)
     facts = _facts(store, x)
-    found = [(run, curve) for run, curve in store.curves(tag) if not wanted or run.key in wanted]
+    found = list(store.curves(tag, wanted or None))
     if not found:
         near = ", ".join(by_usefulness(store.tags())[:6])
         raise AnalysisError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -73,7 +74,7 @@ def common_range(curves: Sequence[np.ndarray], *, also: Sequence[float] = (), lo
 
 def range_of_ends(ends: Sequence[tuple[float, float]], *, also: Sequence[float] = (), log: bool = False) -> CommonRange:
     """Give what `common_range` gives, from the smallest and the largest value of each curve (not finite: passed over)."""
-    known = np.array([pair for pair in ends if np.isfinite(pair[0])])
+    known = np.array([pair for pair in ends if math.isfinite(pair[0])])
     if log or len(known) < _MANY:
         return CommonRange()
     lows, highs = known.T

@@ -6,6 +6,7 @@ on. The pieces are pure functions of arrays; the analyses of the health family u
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -74,10 +75,11 @@ class HealthMark:
     size: float = 0.0
 
 
-_WORTH_A_LOOK = 0.1
-"""Share by which a curve has grown when what happened to it is looked for anew by who only draws it."""
+_WORTH_A_LOOK = 0.25
+"""Share by which a curve has grown when what happened to it is looked for anew by who only draws it: curves that grow alike
+reach it at once, so that who watches runs one after the other should have been there before."""
 
-_FEW_POINTS = 50
+_FEW_POINTS = 100
 """Points by which it may have grown in any case."""
 
 _JUDGED: WeakKeyDictionary[Lineage, tuple[str, int, tuple[HealthMark, ...]]] = WeakKeyDictionary()
@@ -185,6 +187,7 @@ def find_spikes(y: np.ndarray, window: int, k: float = 6.0, merge: int = 25, hol
     return spikes
 
 
+@functools.lru_cache(maxsize=1024)
 def is_loss(tag: str) -> bool:
     """Whether a tag of this name holds a loss."""
     return "loss" in tag.lower() and not _NO_LOSS.search(tag)

@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from ..models.answering import PATIENCE
 from ..models.early_reading import EarlyReading
 from ..models.loader import Loader
-from ..models.pace import SHORTEST, live_rest, rest
+from ..models.pace import SHORTEST, LivePace, rest
 from ..models.progress import CancellableProgress
 from ..models.store import RunStore
 from ..models.tables import CurvePiece, Event
@@ -35,12 +35,26 @@ _AT_ONCE = 0.005
 
 @dataclass(eq=False)
 class _Opening:
-    """What was opened at once, and all that was read of it so far; only who holds the lock reads on."""
+    """What was opened at once, and all that was read of it so far; only who holds the lock reads on.
+
+    Who reads what grew a moment ago also holds `urgent`, from before it waits for the lock: a look at everything gives way.
+    """
 
     loader: Loader
     begun: EarlyReading | None = None
     store: RunStore = field(default_factory=RunStore)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    urgent: threading.Lock = field(default_factory=threading.Lock)
+
+    def give_way(self) -> None:
+        """Lend the lock, which the caller holds, to who reads what grew a moment ago."""
+        if self.urgent.locked():
+            self.lock.release()
+            try:
+                with self.urgent:
+                    pass
+            finally:
+                self.lock.acquire()
 
 
 def _grown(events: list[Event]) -> frozenset[str]:
@@ -87,7 +101,8 @@ class Feed(QObject):
         self._tail_timer.setSingleShot(True)
         self._tail_timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._tail_timer.timeout.connect(self._on_tail_timer_timeout)
-        self._spent = (0.0, 0.0)
+        self._pace = LivePace()
+        self._is_tailing = False
         self._watch = QTimer(self)
         self._watch.setInterval(round(1000 * _WATCH_SECONDS))
         self._watch.timeout.connect(self._on_watch_timeout)
@@ -159,7 +174,7 @@ class Feed(QObject):
     def _read(self, title: str, *, first: bool) -> None:
         opening = self._opening
         assert opening is not None
-        started = time.monotonic()
+        started, is_following = time.monotonic(), self._timer.isActive()
         self._reading, self._is_paused = True, False
         self._begun += 1
         self._watch.start()
@@ -169,16 +184,20 @@ class Feed(QObject):
                 before = opening.store
                 begun, begun_here = time.perf_counter(), time.thread_time()
                 begun_early, opening.begun = opening.begun, None
-                coming = opening.loader.new_events if begun_early is None else begun_early.batches
-                for events in coming(progress):
+                if begun_early is not None:
+                    coming = begun_early.batches(progress)
+                else:
+                    coming = opening.loader.new_events(progress, opening.give_way if is_following else None)
+                for events in coming:
                     opening.store = opening.store.adding(events)
                     self._batch.emit(opening, opening.store, _grown(events))
-                found = opening.store is not before
-                if found and not first:  # at first, curves are waited for more
-                    opening.store.rows("runs")  # made here, it is there when the GUI thread asks
+                found, store = opening.store is not before, opening.store
                 # What grows is looked at in between; then this look is only for what else there may be.
-                found = found and not opening.loader.has_recent
-                return rest(time.thread_time() - begun_here, time.perf_counter() - begun, found=found)
+                goes_on = found and not opening.loader.has_recent
+                seconds = rest(time.thread_time() - begun_here, time.perf_counter() - begun, found=goes_on)
+            if found and not first:  # at first, curves are waited for more
+                store.rows("runs")  # made here, it is there when the GUI thread asks
+            return seconds
 
         def done(seconds: float) -> None:
             self._reading = False
@@ -187,7 +206,8 @@ class Feed(QObject):
                 self.seconds = time.monotonic() - started
                 self.loaded.emit()
             self._say_silent(opening)
-            self._tail()
+            if not self._is_tailing:
+                self._tail()
 
         def failed(error: Exception) -> None:
             self._reading = False
@@ -197,20 +217,22 @@ class Feed(QObject):
 
     def _tail(self) -> None:
         """Have what grew a moment ago looked at in a while."""
+        self._is_tailing = False
         if self._timer.isActive() and not self._tail_timer.isActive():
-            wait = live_rest(time.process_time() - self._spent[0], time.monotonic() - self._spent[1])
+            wait = self._pace.rest(time.process_time(), time.monotonic())
             self._tail_timer.start(max(0, round(1000 * wait)))
 
     def _read_tail(self) -> None:
         opening = self._opening
         if opening is None or not opening.loader.has_recent:
             return
-        self._spent = (time.process_time(), time.monotonic())
+        self._pace.begin(time.process_time(), time.monotonic())
+        self._is_tailing = True
         self._begun += 1
         self._watch.start()
 
         def work(progress: CancellableProgress) -> None:
-            with opening.lock:
+            with opening.urgent, opening.lock:
                 events = opening.loader.latest_events(progress)
                 if events:
                     opening.store = opening.store.adding(events)
@@ -259,17 +281,20 @@ class Feed(QObject):
             self.over.emit(said)
 
     def _on_tail_failed(self, error: Exception) -> None:
+        self._is_tailing = False
         self.failed.emit(f"Reading stopped: {error}")
 
     def _on_tail_timer_timeout(self) -> None:
         # What was drawn since the last look may have cost more than could be known then.
-        wait = live_rest(time.process_time() - self._spent[0], time.monotonic() - self._spent[1])
+        wait = self._pace.rest(time.process_time(), time.monotonic())
         if wait > _AT_ONCE:
             self._tail_timer.start(round(1000 * wait))
-        elif not self._reading and not self._is_paused:
+        elif not self._is_paused:
             self._read_tail()
 
     def _on_tasks_let_go(self, slot: str) -> None:
+        if slot == TAIL:
+            self._is_tailing = False
         if slot == FEED and self._opening is not None:
             self._reading, self._is_paused = False, True
             self.failed.emit("Reading was stopped; F5 reads on.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -46,6 +46,10 @@ def _place(path: str) -> str:
     while glob.has_magic(path):
         path = os.path.dirname(path) or os.curdir
     return path
+
+
+def _is_below(path: Path, folders: Iterable[str]) -> bool:
+    return any(_is_within(os.path.join(path, ""), os.path.abspath(_place(one))) for one in folders)
 
 
 def _is_within(path: str, folder: str) -> bool:
@@ -117,6 +121,8 @@ class Discovery:
         self._answering = None if patience is None else Answering(patience)
         self.silent: frozenset[str] = frozenset()
         """Paths that did not answer when they were last asked; what is below them is not looked at."""
+        self.passed_over: frozenset[str] = frozenset()
+        """Those that were silent when `sources` was last begun, and so are missing from what it gave."""
         self._paths = [local_path(str(path)) or str(path) for path in paths]
         self._mirrors: dict[str, Mirror] = {}
         self._looks: dict[str, int] = {}
@@ -140,13 +146,14 @@ class Discovery:
         """
         self._look += 1
         self.ask()
+        self.passed_over = self.silent
         files: dict[Path, list[Path]] = {}
         for path in self._paths:
-            if path not in self.silent and not is_address(path) and os.path.isfile(path):
+            if path not in self.passed_over and not is_address(path) and os.path.isfile(path):
                 file = Path(path).absolute()
                 files.setdefault(file.parent, []).append(file)
         for path in self._paths:
-            if path in self.silent:
+            if path in self.passed_over:
                 yield Problem(as_text(path), "", "It does not answer; it is read as soon as it does.")
             elif is_address(path):
                 yield from self._elsewhere(path, progress)
@@ -165,7 +172,11 @@ class Discovery:
 
     def is_silent(self, path: Path) -> bool:
         """Whether a path lies below one that did not answer."""
-        return any(_is_within(os.path.join(path, ""), os.path.abspath(_place(one))) for one in self.silent)
+        return bool(self.silent) and _is_below(path, self.silent)
+
+    def was_passed_over(self, path: Path) -> bool:
+        """Whether a path lies below one that is missing from what `sources` gave last."""
+        return _is_below(path, self.passed_over)
 
     def _below(self, above: Path, path: Path) -> str:
         """Give `path` as a key: what `above` is called, then the way from there.

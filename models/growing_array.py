@@ -78,6 +78,10 @@ def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return made
 
 
+_NOTHING: tuple[int, Any] = (0, None)
+"""What is known before anything is."""
+
+
 class Growing(Generic[S]):
     """A function of arrays that goes on where it stopped when an array has grown.
 
@@ -94,18 +98,18 @@ class Growing(Generic[S]):
 
     def __call__(self, array: np.ndarray, *key: Hashable) -> S:
         """Give the state of an array; what is remembered of its lineage is not computed again."""
-        line = lineage(array)
-        if line is None:
+        base = array.base
+        if type(base) is not _Buffer:  # as `lineage` tells; here it is asked thousands of times a second
             return self._extend(None, array, 0, *key)
-        place = (self, key)
-        start, state = line.known.get(place, (0, None))
-        if start == len(array) and start:
+        known, place, length = base.lineage.known, (self, key) if key else self, len(array)
+        start, state = known.get(place, _NOTHING)
+        if start == length and start:
             found: S = state
             return found
-        if start > len(array):  # an older array is asked about again
+        if start > length:  # an older array is asked about again
             return self._extend(None, array, 0, *key)
         made = self._extend(state, array, start, *key)
-        line.known[place] = (len(array), made)
+        known[place] = (length, made)
         return made
 
 
@@ -147,8 +151,10 @@ def extremes(state: tuple[float, float] | None, array: np.ndarray, start: int) -
     """Give the smallest and the largest finite value of an array; infinite the wrong way round where none is finite."""
     low, high = state if state is not None else (math.inf, -math.inf)
     if len(array) - start <= _FEW:
-        known = [value for value in array[start:].tolist() if math.isfinite(value)]
-        return min(low, *known, math.inf), max(high, *known, -math.inf)
+        for value in array[start:].tolist():
+            if not low <= value <= high and math.isfinite(value):
+                low, high = min(low, value), max(high, value)
+        return low, high
     new = array[start:]
     if not np.isfinite(new).all():
         new = new[np.isfinite(new)]

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -136,15 +136,23 @@ class Loader:
         self._looked_at: dict[int, _Watched] = {}
         self._recent: dict[tuple[str, str], tuple[_Watched, float]] = {}
 
-    def new_events(self, progress: Progress = quiet) -> Iterator[list[Event]]:
+    def new_events(
+        self, progress: Progress = quiet, give_way: Callable[[], None] | None = None
+    ) -> Iterator[list[Event]]:
         """Give what is new since the last call, in batches; the first call gives all there is.
+
+        Parameters
+        ----------
+        give_way : callable, optional
+            Called again and again while all there is is looked at, where another thread may call `latest_events`; what that
+            reads is then left to it.
 
         Raises
         ------
         Cancelled
             When `progress` says so; what was given so far stays read, the next call gives the rest.
         """
-        found, first = self._found(_only_cancelled(progress))
+        found, first = self._found(_only_cancelled(progress), give_way)
         if first:
             yield first
         progress(0, len(found))
@@ -250,7 +258,7 @@ class Loader:
         files = {path: (size, changed / 1e9) for state in self._states.values() for path, size, changed in state}
         return [(as_text(path), *files[path]) for path in sorted(files)]
 
-    def _found(self, progress: Progress) -> tuple[list[_Found], list[Event]]:
+    def _found(self, progress: Progress, give_way: Callable[[], None] | None) -> tuple[list[_Found], list[Event]]:
         """Give the sources that have something new, in their state of now, and what can be said before they are read."""
         news: list[Event] = []
         changed: list[_Found] = []
@@ -258,6 +266,8 @@ class Loader:
         looked_at: dict[int, _Watched] = {}
         said = dict.fromkeys(readers(self._patterns)[1])
         for found in self._discovery.sources(progress):
+            if give_way is not None:
+                give_way()
             if isinstance(found, Problem):
                 said[found] = None
                 continue
@@ -270,6 +280,8 @@ class Loader:
             if identity in self._recent:
                 self._recent[identity] = (watched, self._recent[identity][1])
             looked_at[id(found)] = watched
+            if give_way is not None and identity in self._recent:
+                continue
             mirror = self._discovery.mirror(found.path)
             state = _state(watched, mirror)
             if self._states.get(identity) == state:
@@ -277,10 +289,10 @@ class Loader:
             if identity not in self._states and _makes_run(watched.reader):
                 news.append(RunFacts(found.run, reader=found.reader, source=found.relative))
             changed.append(_Found(watched, state, mirror))
-        if self._discovery.silent:
+        if self._discovery.passed_over:
             # What lies where nothing answers is neither gone nor looked at.
             for number, watched in self._looked_at.items():
-                if watched.identity not in seen and self._discovery.is_silent(watched.source.path):
+                if watched.identity not in seen and self._discovery.was_passed_over(watched.source.path):
                     seen.add(watched.identity)
                     looked_at[number] = watched
                     self._recent.pop(watched.identity, None)
@@ -345,6 +357,13 @@ def _makes_run(reader: Reader) -> bool:
 
 def _state(watched: _Watched, mirror: Mirror | None) -> _State:
     """Give what changes when files are written: name, size and time of each file that is watched."""
+    if mirror is None and watched.files is not None and len(watched.files) == 1:
+        # The usual case is asked about most often.
+        try:
+            info = os.stat(watched.files[0])
+        except OSError:
+            return ()
+        return ((watched.files[0], info.st_size, info.st_mtime_ns),)
     state = []
     files: Iterable[str] = _watched_by(watched) if watched.files is None else watched.files
     for file in files:

@@ -17,6 +17,9 @@ LIVE_SHARE = 0.22
 SOONEST = 0.1
 """Seconds between two looks at what grew a moment ago."""
 
+_LOOKS = 16
+"""Looks at what grows over which their cost is averaged: a few seconds."""
+
 
 def rest(processor_seconds: float, seconds: float, *, found: bool) -> float:
     """Give the seconds to wait until the next look.
@@ -32,13 +35,38 @@ def rest(processor_seconds: float, seconds: float, *, found: bool) -> float:
     return min(LONGEST, max(SHORTEST, least))
 
 
-def live_rest(processor_seconds: float, seconds: float) -> float:
-    """Give the seconds still to wait until the next look at what grew a moment ago; not above 0: none.
+class LivePace:
+    """Spaces looks at what grew a moment ago so that the whole program stays below `LIVE_SHARE`, and evenly.
 
-    Parameters
-    ----------
-    processor_seconds, seconds : float
-        What the whole program has cost since the last such look: time of a processor, and time that passed. What is drawn
-        because of a look counts, and so does what else the user has done meanwhile, which comes first.
+    What one look costs more than others (an axis that is drawn anew, a look at all that is open in between) is made up for by
+    many that follow, each a little later: paid at once, all that is appended meanwhile would wait for it.
     """
-    return min(SHORTEST, max(SOONEST, processor_seconds / LIVE_SHARE)) - seconds
+
+    def __init__(self) -> None:
+        self._cost = 0.0
+        self._begun: tuple[float, float] | None = None
+
+    def begin(self, processor: float, now: float) -> None:
+        """Note that a look begins.
+
+        Parameters
+        ----------
+        processor, now : float
+            Seconds: what the whole program has cost so far, and the time on a clock that never goes back. What is drawn because
+            of a look counts, and so does what else the user does meanwhile.
+        """
+        if self._begun is not None:
+            self._cost += (self._latest(processor) - self._cost) / _LOOKS
+        self._begun = (processor, now)
+
+    def rest(self, processor: float, now: float) -> float:
+        """Give the seconds still to wait until the next look; not above 0: none."""
+        if self._begun is None:
+            return 0.0
+        cost = self._cost + (self._latest(processor) - self._cost) / _LOOKS
+        return min(SHORTEST, max(SOONEST, cost / LIVE_SHARE)) - (now - self._begun[1])
+
+    def _latest(self, processor: float) -> float:
+        """Give what the latest look cost; no more than keeps looks as far apart as they ever are."""
+        assert self._begun is not None
+        return min(processor - self._begun[0], SHORTEST * LIVE_SHARE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from .plain_text import plain
 
@@ -12,6 +13,12 @@ def telling_names(keys: Collection[str]) -> dict[str, str]:
 
     Levels that all keys share say nothing and are left out; a single key keeps its last part.
     """
+    return dict(_telling_names(tuple(keys)))
+
+
+@lru_cache(maxsize=64)
+def _telling_names(keys: tuple[str, ...]) -> dict[str, str]:
+    """Give what `telling_names` gives: the same runs are drawn again and again while they grow."""
     if len(keys) == 1:
         return {key: plain(key.rpartition("/")[2]) for key in keys}
     parts = {key: key.split("/") for key in keys}

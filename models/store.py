@@ -9,7 +9,7 @@ table asked for, and a clause on columns that neither has does not apply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -194,9 +194,18 @@ class RunStore:
             counts = {tag: count for (tag, count), kept in zip(counts.items(), holds, strict=True) if kept}
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def curves(self, tag: str) -> Iterator[tuple[Run, Curve]]:
-        """Give every kept run that has `tag`, with the points of that curve that pass the filter."""
-        found = [(run, run.curves[tag]) for run in self.kept_runs.values() if tag in run.curves]
+    def curves(self, tag: str, among: Set[str] | None = None) -> Iterator[tuple[Run, Curve]]:
+        """Give every kept run that has `tag`, with the points of that curve that pass the filter.
+
+        Parameters
+        ----------
+        among : set of str, optional
+            Keys of the runs to look at; None looks at all.
+        """
+        runs: Iterable[Run] = self.kept_runs.values()
+        if among is not None:
+            runs = [run for key, run in self.kept_runs.items() if key in among]
+        found = [(run, run.curves[tag]) for run in runs if tag in run.curves]
         of_points = {column.name for column in SCALARS.columns}
         clauses = [c for c in conjuncts(self.filter) if c.columns <= of_points and c.columns != {"run"}]
         if clauses and found:

@@ -345,10 +345,10 @@ class SmoothQuestion(Question):
         drawn = [curve for curve in found if len(curve.x)]
         width = asked.width or 1.0  # a single point has no x range
         curves = []
+        rising = higher_is_better(asked.tag)
         for number, curve in enumerate(drawn):
             progress(number, len(drawn), "smoothing")
             events = events_on(curve, asked.tag) if asked.marks else ()
-            rising = higher_is_better(asked.tag)
             smooth = smoothed(curve, asked.smoother, asked.weight, width, rising=rising)
             curves.append(SmoothCurve(curve, smooth, events))
         unit = {"relative": "s", "wall": "s"}.get(asked.x, asked.x)
@@ -358,7 +358,7 @@ class SmoothQuestion(Question):
             "mean": f"centred mean over {significant(width, 3)} {unit}",
             "gaussian": f"Gaussian of {significant(width, 3)} {unit}",
             "median": f"running median over {significant(width, 3)} {unit}",
-            "isotonic": f"closest curve that never {'falls' if higher_is_better(asked.tag) else 'rises'}",
+            "isotonic": f"closest curve that never {'falls' if rising else 'rises'}",
             "none": "",
         }[asked.smoother]
         return SmoothCurves(
@@ -426,11 +426,12 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
     for curve in result.curves:
         raw, run = curve.raw, curve.raw.run
         key, hue, origin = f"{run.key}/{result.tag}", f"c{run.ordinal}", Keys("run", (run.key,))
-        along = divided(raw.x, unit)
+        along = raw.x if unit == 1 else divided(raw.x, unit)
         x, shown, smooth = raw.broken(along), raw.broken(raw.y), raw.broken(curve.smooth)
         is_off = (axis.scale == "log" and extremes(x)[0] <= 0) or (question.log_y and extremes(shown)[0] <= 0)
         # What can be drawn as it is stays the array it is, by which a longer one is known to go on from it.
-        if is_off or finite_values(shown) < len(shown):
+        is_whole = finite_values(shown) == len(shown)
+        if is_off or not is_whole:
             off = np.zeros(len(x), dtype=bool)
             if axis.scale == "log":
                 off |= x <= 0
@@ -443,7 +444,7 @@ def figure(question: SmoothQuestion, result: SmoothCurves) -> FigureSpec:
             tops.append(Line(key=key, x=x, y=smooth, hue=hue, label=names[run.key], origin=origin))
         else:
             tops.append(Line(key=key, x=x, y=shown, hue=hue, label=names[run.key], origin=origin))
-        if finite_values(raw.y) < len(raw.y):
+        if not is_whole and finite_values(raw.y) < len(raw.y):
             tops.extend(_edges(key, hue, origin, along, raw.y, axis))
     limits = _limits(question, [mark for mark in (*marks, *tops) if isinstance(mark, Line)])
     low, high = limits.low, limits.high

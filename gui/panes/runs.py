@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -67,6 +67,9 @@ else:
     pd = deferred("pandas")
 
 _REFRESH_MS = 80
+_GROWN_MS = 1000
+"""Milliseconds until what is shown is shown anew where runs only grew: nobody reads numbers that change more often."""
+
 _FEW_ROWS = 40
 """Up to this many rows everything is expanded at first."""
 
@@ -331,13 +334,12 @@ class RunsPane(QWidget):
         # While files are read there are many snapshots a second; the newest at most every so often is enough.
         self._later = QTimer(self)
         self._later.setSingleShot(True)
-        self._later.setInterval(_REFRESH_MS)
         self._later.timeout.connect(self.refresh)
         workspace.changed.connect(self._on_workspace_changed)
         workspace.data_changed.connect(self._on_workspace_data_changed)
         workspace.hovered.connect(self._on_workspace_hovered)
         if health is not None:
-            health.changed.connect(self._on_workspace_data_changed)
+            health.changed.connect(self._on_health_changed)
         appearance().changed.connect(self._on_appearance_changed)
         self._on_appearance_changed()
         self._filter.set_pattern(workspace.session.run_filter)
@@ -620,11 +622,18 @@ class RunsPane(QWidget):
             if origin is not self:
                 self._show_selection()
         if fields & {"step_cursor", "curves"} and any(column.how == "at" for column in self._face.columns):
-            self._on_workspace_data_changed()
+            self._refresh_within(_REFRESH_MS)
 
     def _on_workspace_data_changed(self) -> None:
-        if not self._later.isActive():
-            self._later.start()
+        only_grew = _only_grew(self._face.store.runs, self._workspace.now.kept.runs)
+        self._refresh_within(_GROWN_MS if only_grew else _REFRESH_MS)
+
+    def _on_health_changed(self) -> None:
+        self._refresh_within(_REFRESH_MS)
+
+    def _refresh_within(self, milliseconds: int) -> None:
+        if not 0 <= self._later.remainingTime() <= milliseconds:
+            self._later.start(milliseconds)
 
     def _on_workspace_hovered(self, emphasis: Emphasis) -> None:
         told = None
@@ -872,6 +881,14 @@ class RunsPane(QWidget):
 
 def _these(keys: list[str]) -> str:
     return keys[0].rpartition("/")[2] if len(keys) == 1 else f"these {len(keys)} runs"
+
+
+def _only_grew(before: Mapping[str, Run], now: Mapping[str, Run]) -> bool:
+    """Whether runs are those from before, and have the tags they had."""
+    return len(before) == len(now) and all(
+        (old := before.get(key)) is run or (old is not None and old.curves.keys() == run.curves.keys())
+        for key, run in now.items()
+    )
 
 
 def _expanded_first(tree: RunTree) -> set[str]:

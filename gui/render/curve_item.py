@@ -128,6 +128,7 @@ class _Layer:
         self._extra = extra
         self._points: dict[str, int] = {}
         self._travelled: dict[str, float] = {}
+        self._pens: dict[tuple[str, str, float, float], tuple[QPen, tuple[float, ...]]] = {}
         self._steps = self._made()
 
     def paint_on(self, seconds: float) -> None:
@@ -155,22 +156,12 @@ class _Layer:
         is_whole = bool(np.isfinite(px).all() and np.isfinite(py).all())
         px, py = np.clip(px, -_FAR, _FAR), np.clip(py, -_FAR, _FAR)
         lengths = np.append(np.nan_to_num(np.hypot(np.diff(px), np.diff(py))), 0.0)
-        pens: dict[tuple[str, float, float], tuple[QPen, tuple[float, ...]]] = {}
         painter = QPainter(self.image)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         end = 0
         for curve, first in tails:
             mark, begin, end = curve.mark, end, end + len(curve.mark.x) - first
-            look = (mark.hue, mark.opacity, mark.width)
-            if look not in pens:
-                colour = _blended(self._theme, mark.hue, min(mark.opacity + self._extra, 1.0))
-                pen, pattern = QPen(colour, (mark.width + self._extra) * view.ratio), curve.pattern(self._theme)
-                pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-                pen.setCapStyle(Qt.PenCapStyle.FlatCap if pattern else Qt.PenCapStyle.RoundCap)
-                if pattern:
-                    pen.setDashPattern([max(part, 0.1) for part in pattern])
-                pens[look] = (pen, pattern)
-            pen, pattern = pens[look]
+            pen, pattern = self._pen(curve)
             if pattern:
                 # A dash goes on where it stopped.
                 travelled = self._travelled.get(mark.key, 0.0)
@@ -183,6 +174,20 @@ class _Layer:
             self._points[mark.key] = len(mark.x)
         painter.end()
         return True
+
+    def _pen(self, curve: _Curve) -> tuple[QPen, tuple[float, ...]]:
+        """Give what the end of a line is painted with, made once, and the lengths of its strokes and gaps."""
+        mark = curve.mark
+        look = (mark.hue, mark.dash, mark.opacity, mark.width)
+        if look not in self._pens:
+            colour = _blended(self._theme, mark.hue, min(mark.opacity + self._extra, 1.0))
+            pen, pattern = QPen(colour, (mark.width + self._extra) * self.viewport.ratio), curve.pattern(self._theme)
+            pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+            pen.setCapStyle(Qt.PenCapStyle.FlatCap if pattern else Qt.PenCapStyle.RoundCap)
+            if pattern:
+                pen.setDashPattern([max(part, 0.1) for part in pattern])
+            self._pens[look] = (pen, pattern)
+        return self._pens[look]
 
     def _made(self) -> Iterator[bool]:
         """Make the image in steps of a few milliseconds."""
@@ -424,8 +429,15 @@ class Curves:
 
 def _goes_on(mark: Line, before: Line) -> bool:
     """Whether a line is one from before with points behind it, and looks like it."""
-    looks = [(one.hue, one.dash, one.width, one.opacity, one.faint_of) for one in (mark, before)]
-    return looks[0] == looks[1] and continues(mark.x, before.x) and continues(mark.y, before.y)
+    return (
+        mark.hue == before.hue
+        and mark.dash == before.dash
+        and mark.width == before.width
+        and mark.opacity == before.opacity
+        and mark.faint_of == before.faint_of
+        and continues(mark.x, before.x)
+        and continues(mark.y, before.y)
+    )
 
 
 class Prepared:

@@ -23,7 +23,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import RawIOBase
 from itertools import groupby
@@ -735,21 +735,24 @@ def _values(stretches: list[_Rows], total: int) -> Sequence[np.ndarray]:
 # --- a few records that were appended ---
 
 
-_STRUCTS = {"<f4": "<f", "<f8": "<d"}
+_STRUCTS = {"<f4": "f", "<f8": "d"}
 """How `struct` calls the kinds of numbers that are decoded one at a time."""
 
 
 class _Form(NamedTuple):
     """A record of scalars, by which others that differ only in step, time and values are decoded.
 
-    `spans` are the parts that must be equal, `parts` what they hold, `scalars` name, format and place of each value.
+    `mask` and `fixed` are the bits that must be equal and what they are, as one number. `unpack` gives what is left: time, step
+    (none if there is none: `has_step`) and values by the `places` they have in what it gives; `scalars` are the names of the
+    values and whether float32 holds them.
     """
 
-    spans: list[tuple[int, int]]
-    parts: list[bytes]
-    wall_at: int
-    step_span: tuple[int, int]
-    scalars: list[tuple[bytes, str, int, bool]]
+    mask: int
+    fixed: int
+    unpack: Callable[[bytes], tuple[Any, ...]]
+    has_step: bool
+    places: list[int]
+    scalars: list[tuple[bytes, bool]]
 
     @classmethod
     def of(cls, data: bytes) -> _Form | None:
@@ -760,19 +763,27 @@ class _Form(NamedTuple):
             return None
         if layout.hparams or layout.wall_at < 0 or any(one.kind not in _STRUCTS for one in layout.scalars):
             return None
-        free = [(layout.wall_at, layout.wall_at + 8), layout.step_span]
-        free += [(one.at, one.at + _width(one.kind)) for one in layout.scalars]
-        spans, here = [], 0
-        for start, end in sorted(free):
-            spans.append((here, start))
-            here = max(here, end)
-        spans.append((here, len(data)))
-        scalars = [(data[slice(*one.tag)], _STRUCTS[one.kind], one.at, one.is_single) for one in layout.scalars]
-        return cls(spans, [data[start:end] for start, end in spans], layout.wall_at, layout.step_span, scalars)
+        begin, end = layout.step_span
+        has_step = end > begin
+        free = [(layout.wall_at, 8, "d"), *([(begin, end - begin, f"{end - begin}s")] if has_step else [])]
+        free += [(one.at, _width(one.kind), _STRUCTS[one.kind]) for one in layout.scalars]
+        order = sorted(range(len(free)), key=free.__getitem__)
+        told, mask, here = "<", bytearray(b"\xff" * len(data)), 0
+        for at, width, kind in map(free.__getitem__, order):
+            if at < here:
+                return None  # a field that comes twice
+            told += f"{at - here}x{kind}"
+            mask[at : at + width] = bytes(width)
+            here = at + width
+        unpack = struct.Struct(f"{told}{len(data) - here}x").unpack
+        bits = int.from_bytes(mask, "little")
+        scalars = [(data[slice(*one.tag)], one.is_single) for one in layout.scalars]
+        places = [order.index(number) for number in range(len(free))]
+        return cls(bits, int.from_bytes(data, "little") & bits, unpack, has_step, places, scalars)
 
     def fits(self, data: bytes) -> bool:
         """Whether a record of the same length has this form."""
-        return [data[start:end] for start, end in self.spans] == self.parts
+        return int.from_bytes(data, "little") & self.mask == self.fixed
 
 
 class _Tails:
@@ -782,6 +793,7 @@ class _Tails:
 
     def __init__(self) -> None:
         self._forms: dict[int, list[_Form]] = {}
+        self._headers: dict[bytes, int] = {}
 
     def events(self, source: Source, cursor: Cursor) -> list[Event | Cursor] | None:
         """Give what was appended to the only file of a run; None where that is much, or anything else happened to it."""
@@ -826,8 +838,8 @@ class _Tails:
         """Add the scalars of all complete records to `points`, by tag; give where these end, None where one is unusual."""
         here = 0
         while here + HEADER <= len(data):
-            length, crc = struct.unpack_from("<QI", data, here)
-            if masked_crc(data[here : here + 8]) != crc:
+            length = self._length(data[here : here + HEADER])
+            if length is None:
                 return None
             start, end = here + HEADER, here + HEADER + length
             if end + FOOTER > len(data):
@@ -838,14 +850,18 @@ class _Tails:
             form = self._form(record)
             if form is None:
                 return None
-            wall = struct.unpack_from("<d", record, form.wall_at)[0]
-            step = 0
-            if form.step_span != (0, 0):
-                value, stop = _varint(record, *form.step_span)
-                if stop != form.step_span[1]:
+            free, places, step = form.unpack(record), iter(form.places), 0
+            wall = free[next(places)]
+            if form.has_step:
+                varint = free[next(places)]
+                try:
+                    value, stop = _varint(varint, 0, len(varint))
+                except _Malformed:
+                    return None
+                if stop != len(varint):
                     return None
                 step = _signed(value)
-            for tag, kind, place, is_single in form.scalars:
+            for (tag, is_single), place in zip(form.scalars, places, strict=True):
                 own = points.get(tag)
                 if own is None:
                     own = points[tag] = ([], [], [], is_single)
@@ -853,9 +869,21 @@ class _Tails:
                     return None
                 own[0].append(step)
                 own[1].append(wall)
-                own[2].append(struct.unpack_from(kind, record, place)[0])
+                own[2].append(free[place])
             here = end + FOOTER
         return here
+
+    def _length(self, header: bytes) -> int | None:
+        """Give the length of a record by what comes before it; None where that is damaged. Few lengths come again and again."""
+        known = self._headers.get(header)
+        if known is None:
+            length, crc = struct.unpack("<QI", header)
+            if masked_crc(header[:8]) != crc:
+                return None
+            if len(self._headers) > MOST_PATTERNS**2:
+                self._headers.clear()
+            known = self._headers[header] = length
+        return known
 
     def _form(self, record: bytes) -> _Form | None:
         known = self._forms.get(len(record), [])

@@ -124,7 +124,7 @@ class Latencies:
             return
         now = time.time()
         runs = window.workspace.now.all.runs
-        for line, _ in panel.curves.lines:
+        for line in panel.curves.marks:
             if line.faint_of or line.origin is None:
                 continue
             key, points = line.origin.values[0], len(line.x)
@@ -147,7 +147,7 @@ class Turns:
     A timer that is always due soon is only heard between turns: no turn is longer than the time between two of its signals.
     """
 
-    EVERY_MS = 4
+    EVERY_MS = 8
 
     def __init__(self, timer: Any) -> None:
         self._last = (time.perf_counter(), time.thread_time())

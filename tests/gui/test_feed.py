@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from runglass.gui.feed import Feed
@@ -80,3 +82,40 @@ def test_that_nothing_is_asked_of_runs_that_do_not_grow_between_the_looks_at_eve
     qtbot.wait(150)
     assert not feed._tail_timer.isActive()
     assert not feed._tasks.running
+
+
+def test_that_what_grows_is_followed_while_all_there_is_is_looked_at(feed, qtbot, tmp_path, monkeypatch):
+    write_runs(tmp_path / "p", 3)
+    with qtbot.waitSignal(feed.loaded):
+        feed.open([str(tmp_path / "p")])
+    feed.follow(True)
+
+    def log(step):
+        with open(tmp_path / "p" / "run_1" / "metrics.csv", "a") as file:
+            file.write(f"{step},{step}\n")
+
+    def points():
+        return [len(run.curves["loss"]) for run in feed._workspace.now.all.runs.values()]
+
+    log(2)
+    feed.refresh()
+    qtbot.waitUntil(lambda: points() == [2, 3, 2] and not feed._reading)
+    discovery = feed._opening.loader._discovery
+    sources, ended = discovery.sources, threading.Event()
+
+    def without_end(progress):
+        found = list(sources(progress))
+        while not ended.wait(0.002):
+            yield from found
+
+    monkeypatch.setattr(discovery, "sources", without_end)
+    try:
+        feed.refresh()
+        for step in (3, 4):
+            log(step)
+            qtbot.waitUntil(lambda step=step: points() == [2, step + 1, 2])
+        assert feed._reading
+    finally:
+        ended.set()
+    qtbot.waitUntil(lambda: not feed._reading)
+    assert points() == [2, 5, 2]

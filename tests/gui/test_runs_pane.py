@@ -325,3 +325,15 @@ def test_that_without_runs_it_says_whether_there_are_tables(qtbot):
     scores = pd.DataFrame({"model": ["a", "b"], "task": ["t", "t"], "metric": ["acc", "acc"], "value": [0.1, 0.2]})
     workspace.set_store(RunStore().adding([TableRows("s.csv", "csv", scores, "scores")]))
     qtbot.waitUntil(lambda: "tables can be asked" in pane._empty.text)
+
+
+def test_that_numbers_of_runs_that_grow_are_shown_anew_once_a_second_and_a_new_run_at_once(pane, workspace, qtbot):
+    longer = [CurvePiece("p/alone", np.array([20]), {"val_loss": np.array([1.5])})]
+    workspace.set_store(workspace.now.all.adding(longer))
+    assert 900 < pane._later.remainingTime() <= 1000
+    workspace.set_store(workspace.now.all.adding(run("p/big/s9", [5, 2])))
+    assert pane._later.remainingTime() <= 80
+    qtbot.waitUntil(lambda: "p/big/s9" in pane._keys)
+    new_tag = [CurvePiece("p/alone", np.array([20]), {"train_loss": np.array([1.5])})]
+    workspace.set_store(workspace.now.all.adding(new_tag))
+    assert 0 <= pane._later.remainingTime() <= 80

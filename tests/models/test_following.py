@@ -274,3 +274,70 @@ def test_that_a_log_that_grew_a_moment_ago_may_be_replaced_damaged_or_removed(tm
         store = store.adding(events)
     assert "gone" in " ".join(problem.what for problem in store.problems)
     assert not loader.has_recent
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_that_what_grows_is_read_while_all_there_is_is_looked_at_and_nothing_is_read_twice(
+    kind: str, tmp_path: Path
+) -> None:
+    name, written = KINDS[kind]
+    files = [tmp_path / run / name for run in ("a", "b", "c")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(written(ROWS[:4]))
+    loader = Loader([str(tmp_path)])
+    store = RunStore()
+
+    def points() -> list[int]:
+        return [len(run.curves["loss"]) for run in store.runs.values()]
+
+    for count in (4, 5):
+        files[0].write_bytes(written(ROWS[:count]))
+        for events in loader.new_events():
+            store = store.adding(events)
+    told = iter(range(6, 30))
+
+    def give_way() -> None:
+        nonlocal store
+        count = next(told)
+        files[0].write_bytes(written(ROWS[:count]))
+        files[2].write_bytes(written(ROWS[:count]))
+        store = store.adding(loader.latest_events())
+        assert points()[0] == count
+
+    for _ in range(3):
+        for events in loader.new_events(give_way=give_way):
+            store = store.adding(events)
+    store = store.adding(loader.latest_events())
+    last = next(told) - 1
+    assert points() == [last, 4, last]
+    for events in loader.new_events():
+        store = store.adding(events)
+    assert points() == [last, 4, last]
+
+
+def test_that_what_answers_again_while_all_there_is_is_looked_at_is_not_taken_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, written = KINDS["csv"]
+    for run in ("far", "near"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / name).write_bytes(written(ROWS[:4]))
+    loader = Loader([str(tmp_path / "far"), str(tmp_path / "near")], patience=10.0)
+    store = RunStore()
+    for events in loader.new_events():
+        store = store.adding(events)
+    silent = frozenset({str(tmp_path / "far")})
+    monkeypatch.setattr(loader._discovery._answering, "silent", lambda _: silent)
+
+    def give_way() -> None:
+        nonlocal silent
+        silent = frozenset()
+        loader.latest_events()
+
+    for events in loader.new_events(give_way=give_way):
+        store = store.adding(events)
+    assert [problem.source for problem in store.problems] == [str(tmp_path / "far")]
+    for events in loader.new_events():
+        store = store.adding(events)
+    assert not store.problems
