@@ -136,7 +136,9 @@ def _stored_pair(store: RunStore, asked: PairQuestion) -> tuple[str, str]:
 
 def compared_column(frame: pd.DataFrame, by: str = "", model: str = "") -> tuple[str, str]:
     """Give the column that tells what is compared, and the model whose versions are; empty where nothing does."""
-    for column in [by] if by in frame.columns else present(frame, ("version", "model")):
+    if by and by not in frame.columns:
+        return by, model
+    for column in [by] if by else present(frame, ("version", "model")):
         if column == "model":
             chosen, kept = model, frame
         elif present(frame, ["model"]):

@@ -109,8 +109,10 @@ def rightness(
         elif "label" in frame.columns:
             options = np.full(len(frame), float(recorded.labels if recorded else frame["label"].nunique()))
         else:
+            options = np.zeros(len(frame))
+        if (options[blank] < 1).any():
             raise AnalysisError("A guess needs to know among how many options.", remedy="Map a column n_options.")
-        return np.where(blank, 1 / options, right)
+        return np.where(blank, 1 / np.maximum(options, 1), right)
     return np.where(blank, 0.0 if no_answer == "wrong" else np.nan, right)
 
 

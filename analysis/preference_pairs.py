@@ -191,11 +191,11 @@ def pair_paths(
     notes: list[str] = []
     numbers = frame[list(needed)].apply(pd.to_numeric, errors="coerce")
     frame = frame[np.isfinite(numbers.to_numpy(float)).all(axis=1)]
-    if present(frame, ["model"]) and frame["model"].nunique() > 1:
-        names = [str(name) for name in frame["model"].dropna().unique()]
+    names = [str(name) for name in frame["model"].dropna().unique()] if present(frame, ["model"]) else []
+    if model and model not in names:
+        raise AnalysisError(f"No pair is of {model!r}.", remedy=f"There are {', '.join(names[:12]) or 'none'}.")
+    if len(names) > 1:
         chosen = model or names[0]
-        if chosen not in names:
-            raise AnalysisError(f"No pair is of {chosen!r}.", remedy=f"There are {', '.join(names[:12])}.")
         notes.append(f"Model: {chosen} (not {', '.join(name for name in names if name != chosen)}).")
         frame = frame[frame["model"].astype(str) == chosen]
     along = along or next((name for name in present(frame, ("step", "epoch"))), "")

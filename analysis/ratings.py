@@ -97,13 +97,13 @@ def battles_of(
     """
     frame = store.rows("comparisons")
     notes: list[str] = []
-    if present(frame, ["dimension"]):
-        dimensions = [str(value) for value in frame["dimension"].dropna().unique()]
+    dimensions = [str(value) for value in frame["dimension"].dropna().unique()] if "dimension" in frame.columns else []
+    if dimension and dimension not in dimensions:
+        raise AnalysisError(
+            f"No comparison is of the dimension {dimension!r}.", remedy=f"There are {', '.join(dimensions) or 'none'}."
+        )
+    if dimensions:
         chosen = dimension or dimensions[0]
-        if chosen not in dimensions:
-            raise AnalysisError(
-                f"No comparison is of the dimension {chosen!r}.", remedy=f"There are {', '.join(dimensions)}."
-            )
         frame = frame[frame["dimension"].astype(str) == chosen]
         if len(dimensions) > 1 and not dimension:
             notes.append(f"Dimension {chosen} (not {', '.join(dimensions[1:4])}): each has a rating of its own.")

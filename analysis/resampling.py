@@ -227,14 +227,23 @@ def bootstrap(
     return np.concatenate(engine.map(function, draw_blocks(draws, seed, block_size), progress))
 
 
+_LARGEST, _INFINITE = 1e308, 1e300
+
+
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> Interval:
-    """Give the percentile interval over the first axis; draws that are NaN are left out, NaN ends where all are.
+    """Give the percentile interval over the first axis; draws that are NaN are left out, NaN ends where all are; an end
+    between draws of which one is infinite is so.
 
     Parameters
     ----------
     draws : ndarray, shape (draws, ...)
     """
     draws = np.asarray(draws, float)
+    if np.isinf(draws).any():
+        # Between two infinite draws numpy finds NaN, where it is infinite.
+        among = percentile_interval(np.clip(draws, -_LARGEST, _LARGEST), level)
+        low, high = (np.where(np.abs(end) > _INFINITE, np.copysign(math.inf, end), end) for end in among)
+        return Interval(low, high) if draws.ndim > 1 else Interval(float(low), float(high))
     if draws.ndim == 1:
         draws = draws[~np.isnan(draws)]
         if not len(draws):

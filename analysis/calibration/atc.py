@@ -15,7 +15,7 @@ from ...models.figure import Axis, FigureSpec, Line, Mark, Panel, Points, Rule
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, with_interval
-from ...models.selection import All, Clause, is_in
+from ...models.selection import Clause, is_in
 from ...models.store import RunStore
 from ..answers import at_epoch, in_natural_order, present, rightness
 from ..forecast_marks import hue_of
@@ -108,6 +108,8 @@ class AtcQuestion(Question):
                 "Nothing tells the labelled source from the targets.",
                 remedy="Name a column with --split (and --source).",
             )
+        if self.cluster and self.cluster not in frame.columns:
+            raise AnalysisError(f"The predictions have no column called {self.cluster!r}.")
         names = frame[column].astype(str)
         right = _known_right(frame)
         labelled = names[np.isfinite(right)].value_counts()
@@ -213,11 +215,18 @@ class AtcQuestion(Question):
             name = "confidence"
         agrees = np.full(len(frame), math.nan)
         if self.other:
-            others = store.rows("predictions", All((is_in("version", (self.other,)),)))
-            answers = others.drop_duplicates("item").set_index("item")["prediction"]
-            theirs = frame["item"].map(answers)
-            same = (frame["prediction"] == theirs).to_numpy(float)
-            agrees = np.where(theirs.notna(), same, math.nan)
+            if not present(frame, ["prediction"]):
+                raise AnalysisError("Disagreement needs the answers given.", remedy="Map a column onto 'prediction'.")
+            others = at_epoch(store.rows("predictions", is_in("version", (self.other,))), None)
+            keys = present(frame, ("model", "task", "item"))
+            answers = others.dropna(subset="prediction").drop_duplicates(keys).set_index(keys)["prediction"]
+            if answers.empty:
+                raise AnalysisError(
+                    f"No answer is of the version {self.other!r}.", remedy="Name another one (--other)."
+                )
+            theirs = answers.reindex(pd.MultiIndex.from_frame(frame[keys]) if len(keys) > 1 else frame[keys[0]])
+            known = theirs.notna().to_numpy()
+            agrees = np.where(known, (frame["prediction"].to_numpy() == theirs.to_numpy()), math.nan)
         unit = numbered(frame, [self.cluster] if self.cluster else ["item"])
         return _Rows(score, confidence, right, unit, agrees), name, notes
 

@@ -147,6 +147,8 @@ def _scored(one: Series, asked: ErrorDetectionQuestion) -> Series:
         y = 1 - outside.to_numpy(float)
     score = _score(sample, frame, asked)
     known = np.isfinite(score)
+    if not known.any():
+        raise TooLittleData(needs=f"rows of {one.name} with {_said(asked)}", found="none")
     order = np.flatnonzero(known)[np.argsort(score[known], kind="stable")]
     ranked = rows_of(replace(sample, f=score, y=y), order)
     return replace(one, sample=ranked, frame=frame.iloc[order])

@@ -19,6 +19,7 @@ from ...models.result import Estimate, Result, counted, significant
 from ...models.selection import Clause
 from ...models.store import RunStore
 from ..answer_sheet import AnswersQuestion, Sheet, answer_sheet
+from ..answers import present
 from ..resampling import DRAWS, bootstrap
 
 _WORDS = ("contam", "overlap", "ngram", "n_gram", "leak", "memoris", "memoriz")
@@ -102,7 +103,7 @@ class ContaminationQuestion(AnswersQuestion):
         if not asked.scores:
             numbers = [str(name) for name in frame.columns if frame[name].dtype.kind in "fiu"]
             asked = replace(asked, scores=tuple(n for n in numbers if any(word in n.lower() for word in _WORDS)))
-        if not asked.version and frame[asked.by].notna().any():
+        if not asked.version and present(frame, [asked.by]):
             names = [str(name) for name in frame[asked.by].dropna().unique()]
             asked = replace(asked, version=next((name for name in names if name != asked.control), names[0]))
         return asked

@@ -214,6 +214,8 @@ def _of_scores(store: RunStore, asked: UtilityQuestion) -> tuple[Utilities, list
     turned = (grid.values["good"] != grid.values["value"])[:, order].any(axis=0)
     names = [metrics[i] for i in order]
     frame = store.rows("scores")
+    if lacking := [name for name in costs if name not in frame.columns]:
+        raise AnalysisError(f"The scores have no column called {lacking[0]!r}.")
     for column in costs:
         middle = np.array([_median(frame.loc[rows.clause(str(name)).mask(frame), column]) for name in grid.rows])
         if np.isfinite(middle).sum() > 1:

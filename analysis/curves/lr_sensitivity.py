@@ -222,6 +222,8 @@ def _rows(store: RunStore, asked: LearningRateQuestion) -> pd.DataFrame:
                 f"No run states {name!r}.", remedy="Columns: " + ", ".join(map(str, list(frame.columns)[:20])) + "."
             )
     rates = pd.to_numeric(frame[asked.rate], errors="coerce")
+    if asked.size not in ("params", *frame.columns):
+        raise AnalysisError(f"No run states {asked.size!r}.", remedy="Choose another size.")
     rows = []
     for run, curve in store.curves(asked.tag):
         rate = float(rates.get(run.key, math.nan))

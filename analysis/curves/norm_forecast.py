@@ -254,6 +254,8 @@ def _rows(store: RunStore, asked: NormForecastQuestion) -> tuple[pd.DataFrame, i
         raise AnalysisError(
             f"No run states {asked.size!r}.", remedy="Columns: " + ", ".join(map(str, list(frame.columns)[:20])) + "."
         )
+    if asked.rate not in ("peak_lr", *frame.columns):
+        raise AnalysisError(f"No run states {asked.rate!r}.", remedy="Choose another column of the learning rate.")
     sizes = pd.to_numeric(frame[asked.size], errors="coerce")
     rates = pd.to_numeric(frame[asked.rate], errors="coerce") if asked.rate in frame.columns else pd.Series(dtype=float)
     how = "last" if asked.reduce == "auto" else asked.reduce

@@ -122,7 +122,7 @@ class PerformanceProfileQuestion(Question):
         """Fill in the workload, the method, the metric and the column of the target."""
         frame = store.rows("runs")
         workload = self.workload or _workload_column(frame)
-        group_by = self.group_by or _method_columns(frame, workload)
+        group_by = self.group_by or (_method_columns(frame, workload) if workload in frame.columns else ())
         metric = next((str(name) for name in frame.columns if str(name).endswith("target_metric_name")), "")
         tag = self.tag or (f"validation/{{{metric}}}" if metric else default_tag(store))
         column = self.target_column or stated_target(frame, tag)

@@ -120,7 +120,7 @@ class DefectDetectionQuestion(Question):
 
         before, after = self.before or first(_BEFORE), self.after or first(_AFTER)
         verdict = self.verdict or ("" if before and after else first(_VERDICT))
-        own = frame[frame[before].notna()] if before else frame
+        own = frame[frame[before].notna()] if before in have else frame
         by = self.by or next((name for name in present(own, _BY) if own[name].nunique() > 1), "")
         return replace(
             self, before=before, after=after, verdict=verdict, by=by,

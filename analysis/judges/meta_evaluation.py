@@ -176,6 +176,8 @@ def _cube(
         )
         raise TooLittleData(needs=lacking, found="none", remedy="Choose the columns (human, metrics, by).")
     frame = store.rows(asked.read)
+    if asked.by not in frame.columns:
+        raise AnalysisError(f"The {asked.read} have no column called {asked.by!r}.")
     if asked.read == "scores":
         wide = frame.assign(metric=frame["metric"].astype(str), item=frame["task"].astype(str))
         wide = wide.pivot_table(index=[asked.by, "item"], columns="metric", values="value", observed=True).reset_index()

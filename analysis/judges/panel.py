@@ -93,7 +93,7 @@ class JudgePanelQuestion(RatersQuestion):
     def resolved(self, store: RunStore) -> Self:
         """Fill in the table and its columns, the person, and the cost."""
         asked = super().resolved(store)
-        if not store.has_rows(asked.read) or not asked.by:
+        if not store.has_rows(asked.read) or asked.by not in store.columns(asked.read):
             return asked
         frame = store.rows(asked.read)
         names = [str(name) for name in frame[asked.by].dropna().unique()]

@@ -151,6 +151,8 @@ def _pairs(store: RunStore, asked: PositionBiasQuestion) -> tuple[pd.DataFrame, 
         frame = (
             frame[frame["dimension"].astype(str) == asked.dimension] if "dimension" in frame.columns else frame.iloc[:0]
         )
+        if frame.empty:
+            raise AnalysisError(f"No comparison is of the dimension {asked.dimension!r}.")
     verdict = frame["winner"].astype(str).str.lower()
     known = verdict.isin(["a", "b", "tie"])
     if lost := int((~known).sum()):

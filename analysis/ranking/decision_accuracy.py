@@ -254,6 +254,10 @@ def _computed(store: RunStore, asked: DecisionQuestion, engine: Engine, progress
     if not pd.api.types.is_numeric_dtype(frame[asked.over].dtype):
         raise AnalysisError(f"{asked.over} does not hold numbers, so no value of it is the larger scale.")
     grids = _grids(frame, asked)
+    if asked.metric not in grids:
+        raise AnalysisError(
+            f"No score of {asked.task} has the metric {asked.metric!r}.", remedy=f"There are {', '.join(grids)}."
+        )
     deciding = grids[asked.metric]
     target = _target(deciding, asked)
     place = deciding.columns.index(target)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...models.engine import LOCAL, Engine
-from ...models.errors import TooLittleData
+from ...models.errors import AnalysisError, TooLittleData
 from ...models.figure import Axis, Clauses, FigureSpec, Line, Mark, Panel, Points
 from ...models.progress import Progress, quiet
 from ...models.question import Analysis, Need, Question, option
@@ -131,7 +131,12 @@ def _measured(store: RunStore, asked: NoiseCardQuestion, progress: Progress) -> 
     )
     rows = scores.frame
     if asked.metric and "metric" in apart:
-        rows = rows[rows["metric"].astype(str) == asked.metric]
+        there = rows["metric"].astype(str)
+        rows = rows[there == asked.metric]
+        if rows.empty:
+            raise AnalysisError(
+                f"No score has the metric {asked.metric!r}.", remedy=f"There are {', '.join(there.unique()[:12])}."
+            )
     cubes = _cubes(rows)
     cards = []
     for number, ((task, metric), cube) in enumerate(cubes.items()):

@@ -118,7 +118,9 @@ class FairnessQuestion(Question):
         group = self.group or first(("group",))
         own = frame[frame[group].notna()] if group in frame.columns else frame
         by = self.by or next((name for name in present(own, ("version", "model")) if own[name].nunique() > 1), "")
-        version = self.version or (in_natural_order(own[by].dropna().unique())[-1] if by and len(own) else "")
+        version = self.version or (
+            in_natural_order(own[by].dropna().unique())[-1] if by in own.columns and len(own) else ""
+        )
         return replace(self, group=group, axis=self.axis or first(_AXES), template=self.template or first(_TEMPLATES),
                        score=self.score or first(_SCORES), by=by, version=version)  # fmt: skip
 

@@ -104,7 +104,7 @@ class SlicesQuestion(AnswersQuestion):
         by = asked.by or next(iter(present(frame, ("version", "model"))), "")
         names = names_compared(frame, by, asked.model)
         version = asked.version or (names[-1] if names else "")
-        own = frame[frame[by].astype(str) == version] if by else frame
+        own = frame[frame[by].astype(str) == version] if by in frame.columns else frame
         tags = asked.tags or _told_apart(own, [
             str(name)
             for name in own.columns

@@ -296,6 +296,8 @@ def _points(store: RunStore, asked: TrendShapeQuestion) -> tuple[pd.DataFrame, l
     if asked.family == "model":
         family: Any = frame["model"].astype(str)
     elif asked.family:
+        if asked.family not in rows.columns:
+            raise AnalysisError(f"The scores have no column called {asked.family!r}.", remedy="Choose another family.")
         family = frame["model"].astype(str).map(first[asked.family].first()).astype(str)
     else:
         family = "all"

@@ -87,6 +87,20 @@ def test_that_without_data_it_says_what_is_missing_or_answers_from_its_options(a
             assert analysis.question().resolved(empty).answer(empty).summary()
 
 
+def test_that_a_column_that_is_not_there_is_refused_in_a_sentence_or_passed_over(analysis, demo):
+    if analysis.question.missing(demo):
+        return
+    for option in analysis.question.options():
+        if not option.choices.startswith(("columns of", "numbers of")):
+            continue
+        typed = ("nowhere",) if option.type == "texts" else "nowhere"
+        draws = {one.name: max(int(one.low or 1), 20) for one in analysis.question.options() if one.name == "draws"}
+        try:
+            analysis.question(**draws | {option.name: typed}).resolved(demo).answer(demo)
+        except AnalysisError as error:
+            assert re.search(r"[.?]$", str(error)), str(error)  # noqa: PT017  either a sentence or an answer is right
+
+
 def test_that_the_sample_is_answered_or_what_it_lacks_is_said(analysis, demo):
     if analysis.question.missing(demo):
         assert analysis.id not in ANSWERED

@@ -205,3 +205,107 @@ def test_that_confidence_of_one_model_is_held_against_the_answers_of_another() -
     assert (cross["n"] == 400).all()
     assert "cross" in [panel.key for panel in elicited.figure(question, result).panels]
     assert ElicitedQuestion(draws=50, version="a").answer(store_of(pd.concat(frames))).cross.empty
+
+
+def test_that_arrows_lead_from_each_series_to_the_next_or_to_what_it_becomes() -> None:
+    store = store_of(models())
+    for arrows, pairs in (("chain", [(0, 1)]), ("temperature", [(0, 2), (1, 3)])):
+        question = PlaneQuestion(arrows=arrows, draws=40)
+        result = question.answer(store)
+        marks = {mark.key: mark for _, mark in plane.figure(question, result).marks()}
+        error, accuracy = (result.points[name].to_numpy() for name in ("error", "accuracy"))
+        for start, end in pairs:
+            line, head = marks[f"arrow/{start}"], marks[f"head/{start}"]
+            np.testing.assert_allclose(line.x, error[[start, end]])  # type: ignore[union-attr]
+            np.testing.assert_allclose(line.y, accuracy[[start, end]])  # type: ignore[union-attr]
+            # The head points in the middle of the arrow, and its ends lie behind, one at each side.
+            assert head.x[1] == pytest.approx(error[[start, end]].mean())  # type: ignore[union-attr]
+            assert (head.x[1] - head.x[0]) * (error[end] - error[start]) > 0  # type: ignore[union-attr]
+    still = rows([0.2, 0.4, 0.6, 0.8], [0, 1, 0, 1])
+    question = PlaneQuestion(arrows="chain", draws=20)
+    twice = store_of(pd.concat([still.assign(version="1"), still.assign(version="2")]))
+    keys = [mark.key for _, mark in plane.figure(question, question.answer(twice)).marks()]
+    assert "arrow/0" in keys
+    assert "head/0" not in keys  # a series that stays where it is has no direction
+
+
+def test_that_joining_asks_for_what_is_to_be_joined() -> None:
+    frame = rows([0.9, 0.4], [1, 0])
+    for options, said in (
+        ({"arrows": "vote"}, "no column called 'sample'"),
+        ({"arrows": "vote", "variants": "correct"}, "needs the answers given"),
+        ({"arrows": "mean probability", "variants": "correct"}, "those of all classes"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            PlaneQuestion(draws=20, **options).answer(store_of(frame))
+
+
+def test_that_rows_of_a_cluster_are_drawn_together() -> None:
+    frame = shifted(400)
+    apart = AtcQuestion(source="source", draws=300).answer(store_of(frame)).predicted
+    # Every row four times: as four rows of one cluster they tell no more than one.
+    frame = pd.concat([frame.assign(item=frame["item"] + f"/{k}", page=frame["item"]) for k in range(4)])
+    together = AtcQuestion(source="source", draws=300, cluster="page").answer(store_of(frame)).predicted
+    loose = AtcQuestion(source="source", draws=300).answer(store_of(frame)).predicted
+    widths = [(one["high"] - one["low"]).mean() for one in (apart, together, loose)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
+    assert widths[2] == pytest.approx(widths[0] / 2, rel=0.15)
+
+
+def test_that_a_margin_for_a_new_target_is_that_of_a_mean_of_errors() -> None:
+    from scipy.stats import t
+
+    generator = np.random.default_rng(4)
+    parts = []
+    for number in range(7):
+        f = generator.uniform(0.3, 1 - 0.05 * number, 200)
+        part = rows(f, (generator.random(200) < f).astype(float), split=f"s{number}")
+        parts.append(part.assign(item=[f"{number}-{i}" for i in range(200)]))
+    result = AtcQuestion(source="s0", draws=20, level=0.9).answer(store_of(pd.concat(parts)))
+    error = result.predicted.query("estimator == 'ATC'")["error"]
+    assert len(error) == 6
+    expected = t.ppf(0.95, 5) * error.std() * np.sqrt(1 + 1 / 6)
+    assert result.estimates["atc_prediction_margin"].value == pytest.approx(expected)
+
+
+def test_that_without_answers_the_most_probable_class_is_the_answer() -> None:
+    frame = pd.DataFrame({"item": list("abcdef"), "split": list("sssttt"), "prob.x": [0.9, 0.2, 0.7, 0.6, 0.1, 0.8],
+                          "label": ["x", "y", "y", "x", "x", None]})  # fmt: skip
+    frame["prob.y"] = 1 - frame["prob.x"]
+    predicted = AtcQuestion(source="s", temperature=False, draws=20).answer(store_of(frame)).predicted
+    assert predicted["actual"].tolist() == [0.5] * len(predicted)
+    with pytest.raises(AnalysisError, match=r"[.]$"):
+        AtcQuestion(source="s", draws=20).answer(store_of(frame.drop(columns="label")))
+
+
+def test_that_disagreement_is_with_the_same_item_of_the_same_model_at_its_last_epoch() -> None:
+    frame = rows([0.9] * 4, [1, 1, 0, 0], split=["s", "s", "t", "t"], prediction=list("abab"), version="1", task="x")
+    other = frame.assign(version="2", prediction=list("abaa"))
+    early = other.assign(epoch=1, prediction=list("cccc"))
+    late = [
+        other.assign(epoch=2),
+        frame.assign(epoch=2),
+        other.assign(epoch=2, model="elsewhere", prediction=list("dddd")),
+        frame.assign(epoch=2, task="y", split="u"),
+        other.assign(epoch=2, task="y", prediction=list("bbbb")),
+    ]
+    more = pd.concat([early, *late])
+    result = AtcQuestion(version="1", model="m", other="2", source="s", draws=20).answer(store_of(more))
+    assert result.estimates["t/GDE"].value == 0.5
+    assert result.estimates["u/GDE"].value == 0.5
+    with pytest.raises(AnalysisError, match="'9'"):
+        AtcQuestion(version="1", other="9", source="s", draws=20).answer(store_of(frame))
+    with pytest.raises(AnalysisError, match="answers given"):
+        AtcQuestion(version="1", other="2", source="s", draws=20).answer(
+            store_of(pd.concat([frame, other]).drop(columns="prediction"))
+        )
+
+
+def test_that_a_target_and_a_confidence_are_asked_for() -> None:
+    frame = shifted(50)
+    with pytest.raises(TooLittleData, match="as a target"):
+        AtcQuestion(source="source").answer(store_of(frame[frame["split"] == "source"]))
+    with pytest.raises(AnalysisError, match="how confident"):
+        AtcQuestion(source="source").answer(store_of(frame.drop(columns="confidence")))
+    with pytest.raises(TooLittleData, match="none that are kept"):
+        AtcQuestion(model="nobody").answer(store_of(frame))

@@ -16,6 +16,7 @@ from runglass.analysis.robustness.effective import (
     scaled,
     unscaled,
 )
+from runglass.analysis.two_sets import two_sets
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Band, Line, Points
 from runglass.models.store import RunStore
@@ -173,3 +174,71 @@ def test_that_unknown_interventions_and_too_few_baselines_are_said() -> None:
         asked(scores(x, y), interventions=("m9",))
     with pytest.raises(TooLittleData, match="at least 3 baselines"):
         asked(scores(x, y), interventions=("m1", "m2"))
+
+
+def test_that_two_sets_are_refused_with_what_is_wrong_with_them() -> None:
+    x, y = on_a_probit_line(5)
+    frame = scores(x, y, split="s")
+    for options, refusal in (
+        ({"known": "old", "shifted": "old"}, "compared with itself"),
+        ({"sets": "nowhere"}, "no column called 'nowhere'"),
+        ({"sets": "split", "known": "s", "shifted": "s"}, "need one task"),
+    ):
+        with pytest.raises(AnalysisError, match=refusal):
+            asked(frame, **options)
+    with pytest.raises(AnalysisError, match="outside"):
+        asked(frame.assign(value=frame["value"] * 1.4))
+    with pytest.raises(AnalysisError, match="Lower is better"):
+        asked(frame.assign(higher_is_better=False))
+    apart = frame.assign(model=frame["model"] + frame["task"])
+    with pytest.raises(TooLittleData, match="both old and new"):
+        asked(pd.concat([apart, apart.assign(task="third")]))
+
+
+def test_that_a_model_with_one_of_the_sets_is_left_out_and_percentages_are_read_as_such() -> None:
+    x, y = on_a_probit_line(6)
+    frame = scores(x, y)
+    short = frame[~((frame["model"] == "m2") & (frame["task"] == "new"))]
+    result = asked(short.assign(value=100 * short["value"]))
+    assert "1 accuracies left out: the other set has none." in result.notes
+    assert any("read as percentages" in note for note in result.notes)
+    plain = asked(frame[frame["model"] != "m2"])
+    assert result.estimates["slope"].value == pytest.approx(plain.estimates["slope"].value)
+
+
+def test_that_accuracies_are_counted_from_predictions() -> None:
+    generator = np.random.default_rng(8)
+    rows = [
+        {
+            "model": f"m{m}",
+            "item": f"{name}{i}",
+            "group": name,
+            "correct": float(generator.random() < p),
+            "epoch": epoch,
+        }
+        for m, skill in enumerate((0.5, 0.6, 0.7, 0.8))
+        for name, p in (("easy", skill + 0.15), ("hard", skill - 0.2))
+        for i in range(200)
+        for epoch in (1, 2)
+    ]
+    frame = pd.DataFrame(rows)
+    store = RunStore().adding([TableRows("p.csv", "test", frame, "predictions")])
+    question = EffectiveQuestion(draws=100).resolved(store)
+    assert (question.read, question.sets, question.known, question.shifted) == ("predictions", "group", "easy", "hard")
+    points = two_sets(store, question, checkpoints=False).points.set_index("model")
+    last = frame[frame["epoch"] == 2].groupby(["model", "group"])["correct"].mean()
+    assert points.loc["m1", "x"] == pytest.approx(last["m1", "easy"])
+    assert points.loc["m3", "y"] == pytest.approx(last["m3", "hard"])
+    assert points["n_x"].tolist() == [200] * 4
+    # Scores of something else do not stand in the way of a column that only the predictions have.
+    both = store.adding([TableRows("s.csv", "test", scores(*on_a_probit_line(3)), "scores")])
+    assert EffectiveQuestion(sets="group").resolved(both).read == "predictions"
+    with pytest.raises(AnalysisError, match="predictions have no column called 'nowhere'"):
+        EffectiveQuestion(read="predictions", sets="nowhere").answer(both)
+    nameless = RunStore().adding([TableRows("p.csv", "test", frame.drop(columns=["model", "epoch"]), "predictions")])
+    with pytest.raises(TooLittleData, match="predictions of several models"):
+        EffectiveQuestion(known="easy", shifted="hard").answer(nameless)
+    alone = RunStore().adding([TableRows("p.csv", "test", frame.drop(columns=["group"]), "predictions")])
+    with pytest.raises(TooLittleData, match="a column of sets"):
+        EffectiveQuestion(known="easy", shifted="hard").answer(alone)
+    assert EffectiveQuestion().resolved(RunStore()).read == "predictions"

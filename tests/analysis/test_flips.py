@@ -268,3 +268,20 @@ def test_that_a_source_without_answers_is_not_taken_to_have_given_none() -> None
     assert result.counts == {"both_right": 1, "negative_flips": 0, "positive_flips": 1, "both_wrong": 1}
     assert any("No answer: 1 of v1; counted as wrong" in note for note in result.notes)
     assert result.to_json()["estimates"]["churn"]["value"] is None
+
+
+def test_that_a_guess_is_worth_one_of_its_options_and_refused_where_they_are_not_known() -> None:
+    from runglass.analysis.answers import rightness
+
+    frame = pd.DataFrame(
+        {"prediction": ["a", None, None], "correct": [1.0, 0.0, 0.0], "n_options": [np.nan, 4.0, 10.0]}
+    )
+    assert rightness(frame, "guess").tolist() == [1.0, 0.25, 0.1]
+    labelled = frame.drop(columns="n_options").assign(label=["a", "b", "c"])
+    assert rightness(labelled, "guess").tolist() == pytest.approx([1.0, 1 / 3, 1 / 3])
+    for unknown in (frame.drop(columns="n_options"), labelled.assign(label=None), frame.assign(n_options=0.0)):
+        with pytest.raises(AnalysisError, match="among how many options"):
+            rightness(unknown, "guess")
+        with pytest.raises(AnalysisError, match="Nothing says which answers are right"):
+            rightness(unknown[["prediction"]], "wrong")
+    assert rightness(frame.drop(columns="n_options").iloc[:1], "guess").tolist() == [1.0]  # nothing to guess

@@ -170,3 +170,20 @@ def test_that_the_target_can_be_dragged() -> None:
     assert [mark.option for _, mark in answered().figure().marks() if isinstance(mark, Rule) and mark.option] == [
         "target_size"
     ]
+
+
+def test_that_sizes_may_stand_in_the_runs_of_the_same_names() -> None:
+    frame = counts(items=30)
+    sizes = frame.drop_duplicates("model")[["model", "params"]].rename(columns={"model": "run"})
+    tables = [
+        TableRows("draws.csv", "test", frame.drop(columns="params"), "predictions"),
+        TableRows("sizes.csv", "test", sizes, "runs"),
+    ]
+    told = ask(analysis("scaling.passuntil"), {"draws": 100, "stop_after": 2}, Opened(RunStore().adding(tables)))
+    own = asked(frame, draws=100)
+    assert told.question.size == "params"
+    assert told.result.estimates["alpha"].value == own.result.estimates["alpha"].value
+    with pytest.raises(AnalysisError, match="how large the models are"):
+        asked(frame.drop(columns="params"))
+    with pytest.raises(AnalysisError, match="'width'"):
+        asked(frame, size="width")

@@ -16,7 +16,7 @@ from runglass.analysis.judges.attributes import AttributesQuestion, laplace_logi
 from runglass.analysis.judges.dpo_monitor import DpoMonitorQuestion
 from runglass.analysis.judges.ranking_accuracy import RankingAccuracyQuestion, dpo_loss, idealised
 from runglass.analysis.judges.reward_accuracy import RewardAccuracyQuestion
-from runglass.analysis.preference_pairs import pairs_of, two_sides
+from runglass.analysis.preference_pairs import pair_paths, pairs_of, two_sides
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
 from runglass.models.question import Question
@@ -334,3 +334,79 @@ def test_that_the_variance_inflation_is_statsmodels_and_a_warning_says_what_goes
     frame["x1_a"], frame["x1_b"] = frame["x0_a"], frame["x0_b"]
     result = drawn(AttributesQuestion(draws=100), frame, attributes.figure, "comparisons")
     assert any("VIF" in note for note in result.notes)
+
+
+def test_that_pairs_with_one_number_are_left_out_and_none_is_refused() -> None:
+    frame = rewards([1.0, 2.0, np.nan], [0.0, np.nan, np.nan])
+    pairs = pairs_of(store_of(frame), "score_chosen", "score_rejected")
+    assert pairs.frame["item"].tolist() == ["i0"]
+    assert any("1 pair left out: one of the two numbers" in note for note in pairs.notes)
+    with pytest.raises(TooLittleData, match="pairs with both numbers"):
+        pairs_of(store_of(rewards([np.nan], [1.0])), "score_chosen", "score_rejected")
+    with pytest.raises(TooLittleData, match="number for the preferred"):
+        pairs_of(store_of(frame), "", "")
+    with pytest.raises(AnalysisError, match="No open table has the columns 'x' and 'y'"):
+        pairs_of(store_of(frame), "x", "y")
+    with pytest.raises(AnalysisError, match="no column called 'prompt'"):
+        pairs_of(store_of(frame), "score_chosen", "score_rejected", about=("", "prompt"))
+
+
+def test_that_log_probabilities_are_those_of_one_model() -> None:
+    one, two = log_probabilities(50, seed=1), log_probabilities(50, seed=2)
+    both = store_of(pd.concat([one.assign(model="one"), two.assign(model="two")]))
+    paths = pair_paths(both, ("logp_w", "logp_l"), model="two")
+    np.testing.assert_allclose(paths.values["logp_w"].ravel(), two["logp_w"])
+    assert "Model: two (not one)." in paths.notes
+    assert pair_paths(both, ("logp_w", "logp_l")).values["logp_w"][0, 0] == one["logp_w"][0]
+    for store in (both, store_of(one.assign(model="one"))):
+        with pytest.raises(AnalysisError, match="No pair is of 'three'"):
+            pair_paths(store, ("logp_w", "logp_l"), model="three")
+    with pytest.raises(AnalysisError, match="no column called 'tick'"):
+        pair_paths(both, ("logp_w", "logp_l"), along="tick")
+    with pytest.raises(TooLittleData, match="pairs with log-probabilities"):
+        pair_paths(store_of(one.assign(logp_w=np.nan)), ("logp_w", "logp_l"))
+    apart = one[(one["step"] == 0) == (one["item"].astype(int) < 25)]
+    with pytest.raises(TooLittleData, match="at every step"):
+        pair_paths(store_of(apart), ("logp_w", "logp_l"))
+
+
+def test_that_weights_per_standard_deviation_are_those_of_the_columns_times_it() -> None:
+    # Without a prior to speak of, the fit does not care for the unit of a column.
+    generator = np.random.default_rng(3)
+    gap = generator.normal(size=(2000, 2)) * [1.0, 40.0]
+    won = generator.random(2000) < 1 / (1 + np.exp(-gap @ [0.8, -0.02]))
+    frame = pd.DataFrame({"item": np.arange(2000).astype(str), "a": "m", "b": "n", "winner": np.where(won, "a", "b"),
+                          "attr.tone": gap[:, 0], "attr.length": gap[:, 1]})  # fmt: skip
+    plain, scaled = (
+        drawn(AttributesQuestion(scale=scale, prior=1e5, draws=100), frame, attributes.figure, "comparisons")
+        for scale in ("as they are", "sd")
+    )
+    assert plain.attributes == ("attr.tone", "attr.length")
+    np.testing.assert_allclose(scaled.weights, plain.weights * gap.std(axis=0), rtol=1e-3)
+    assert any("one standard deviation" in note for note in scaled.notes)
+
+
+def test_that_attributes_are_asked_for_by_names_that_are_there() -> None:
+    frame = judged(60).assign(dimension="tone", empty_a=np.nan, empty_b=1.0)
+
+    def asked(**options: Any) -> Any:
+        return AttributesQuestion(draws=100, **options).answer(store_of(frame, "comparisons"))
+
+    assert asked(attributes=("x1",), judge="j", dimension="tone").attributes == ("x1",)
+    np.testing.assert_array_equal(asked(attributes=("x1",)).tables["weights"]["vif"], [1.0])
+    with pytest.raises(AnalysisError, match="neither 'y' nor y_a and y_b"):
+        asked(attributes=("y",))
+    with pytest.raises(AnalysisError, match="No comparison has judge 'k'"):
+        asked(judge="k")
+    with pytest.raises(TooLittleData, match="decided comparisons with attributes"):
+        asked(attributes=("empty",))
+    frame = frame.assign(winner="tie")
+    with pytest.raises(TooLittleData, match="that one side won"):
+        asked()
+    frame = judged(60)[["item", "a", "b", "judge", "winner"]]
+    with pytest.raises(TooLittleData, match="attributes of the two answers"):
+        asked()
+    many = pd.DataFrame(np.ones((60, 60)), columns=[f"attr.{i}" for i in range(60)])
+    frame = pd.concat([judged(60), many], axis=1)
+    with pytest.raises(AnalysisError, match="too many to tell apart"):
+        asked()
