@@ -1182,57 +1182,61 @@ static inline void fade_rows(uint32_t *column, int64_t from, int64_t to, int64_t
     }
 }
 
-/* How far beyond an edge a stroke reaches, and how far within it is solid, in 1/256 of a pixel. */
-static inline int64_t reach_of(int64_t fading)
-{
-    return fading == 65536 ? 127 : (uint32_t)(127 << 16) / (uint32_t)fading;
-}
+/* Columns painted at once: a row of them is some lines of the processor's cache, which are fetched together. */
+enum { COLUMNS_AT_ONCE = 64, MOST_ROWS = 1 << 20 };
 
-static inline int64_t fill_of(int64_t fading)
-{
-    return fading == 65536 ? 128 : ((uint32_t)(128 << 16) + (uint32_t)fading - 1) / (uint32_t)fading;
-}
-
-/* The rows of a stroke: all from `begins` to `ends`, solid from `full` to `emptied` where that is not empty. */
+/* The rows of the strokes of some columns: all from `begins` to `ends`, solid from `full` to `emptied` where that is not empty. */
 typedef struct {
-    int64_t begins, full, emptied, ends;
-} rows_of_stroke;
+    int32_t begins[COLUMNS_AT_ONCE], full[COLUMNS_AT_ONCE], emptied[COLUMNS_AT_ONCE], ends[COLUMNS_AT_ONCE];
+} rows_of_strokes;
 
-static inline rows_of_stroke rows_between(int64_t rows, int64_t top, int64_t bottom, int64_t above, int64_t below,
-                                          int64_t share)
+ALWAYS_INLINE int32_t within(int32_t value, int32_t low, int32_t high)
 {
-    rows_of_stroke found = {0, 0, 0, 0};
-    if (share <= 0)
-        return found;
-    above = above > 0 ? above : 1;
-    below = below > 0 ? below : 1;
-    found.begins = clipped_int((top - reach_of(above) + 127) >> 8, 0, rows);
-    found.ends = clipped_int(((bottom + reach_of(below) - 128) >> 8) + 1, 0, rows);
-    if (share >= 256) {
-        found.full = clipped_int((top + fill_of(above) + 127) >> 8, 0, rows);
-        found.emptied = clipped_int(((bottom - fill_of(below) - 128) >> 8) + 1, 0, rows);
-    }
-    return found;
+    value = value < high ? value : high;
+    return value > low ? value : low;
 }
 
-static void paint_stroke(uint32_t *column, int64_t rows, int64_t top, int64_t bottom, int64_t above, int64_t below,
-                         int64_t share, uint32_t colour)
+VECTORS static void find_rows(const int32_t *strokes, Py_ssize_t columns, int count, int32_t rows,
+                              rows_of_strokes *restrict found)
 {
-    rows_of_stroke at = rows_between(rows, top, bottom, above, below, share);
+    for (int c = 0; c < count; c++) {
+        int32_t share = strokes[4 * columns + c];
+        int32_t above = within(strokes[2 * columns + c], 1, 65536), below = within(strokes[3 * columns + c], 1, 65536);
+        int32_t top = within(strokes[c], -MOST_ROWS * 256, MOST_ROWS * 256);
+        int32_t bottom = within(strokes[columns + c], -MOST_ROWS * 256, MOST_ROWS * 256);
+        /* How far beyond an edge a stroke reaches, and how far within it is solid; quotients of small numbers are exact enough. */
+        int32_t reach_above = (int32_t)(8323072.0 / (double)above), reach_below = (int32_t)(8323072.0 / (double)below);
+        int32_t fill_above = (int32_t)((double)(8388607 + above) / (double)above);
+        int32_t fill_below = (int32_t)((double)(8388607 + below) / (double)below);
+        int32_t begins = within((top - reach_above + 127) >> 8, 0, rows);
+        int32_t ends = within(((bottom + reach_below - 128) >> 8) + 1, 0, rows);
+        int32_t full = within((top + fill_above + 127) >> 8, 0, rows);
+        int32_t emptied = within(((bottom - fill_below - 128) >> 8) + 1, 0, rows);
+        found->begins[c] = share > 0 ? begins : 0;
+        found->ends[c] = share > 0 ? ends : 0;
+        found->full[c] = share >= 256 ? full : 0;
+        found->emptied[c] = share >= 256 ? emptied : 0;
+    }
+}
+
+/* Paint the stroke of one column. */
+static void paint_stroke(uint32_t *column, int32_t rows, const int32_t *stroke, Py_ssize_t columns, uint32_t colour)
+{
+    rows_of_strokes at;
+    find_rows(stroke, columns, 1, rows, &at);
+    int64_t top = stroke[0], bottom = stroke[columns], above = stroke[2 * columns], below = stroke[3 * columns];
+    int64_t share = stroke[4 * columns] < 256 ? stroke[4 * columns] : 256;
     above = above > 0 ? above : 1;
     below = below > 0 ? below : 1;
-    share = share < 256 ? share : 256;
-    if (at.emptied > at.full) {
-        fade_rows(column, at.begins, at.full, top, bottom, above, below, share, colour);
-        for (int64_t row = at.full; row < at.emptied; row++)
+    if (at.emptied[0] > at.full[0]) {
+        fade_rows(column, at.begins[0], at.full[0], top, bottom, above, below, share, colour);
+        for (int32_t row = at.full[0]; row < at.emptied[0]; row++)
             column[row] = colour;
-        fade_rows(column, at.emptied, at.ends, top, bottom, above, below, share, colour);
+        fade_rows(column, at.emptied[0], at.ends[0], top, bottom, above, below, share, colour);
     } else {
-        fade_rows(column, at.begins, at.ends, top, bottom, above, below, share, colour);
+        fade_rows(column, at.begins[0], at.ends[0], top, bottom, above, below, share, colour);
     }
 }
-
-enum { COLUMNS_AT_ONCE = 16 };
 
 /* painted(image: uint32, columns, strokes: int32, colours: uint32, first, last) */
 static PyObject *painted(PyObject *self, PyObject *args)
@@ -1250,7 +1254,7 @@ static PyObject *painted(PyObject *self, PyObject *args)
     Py_ssize_t rows = columns > 0 ? pixels / columns : 0;
     int fits = columns > 0 && rows * columns == pixels && 0 <= first && first <= last && last <= columns &&
                COUNT(views[1], int32_t) / NUMBERS / columns == curves &&
-               COUNT(views[1], int32_t) == curves * NUMBERS * columns;
+               COUNT(views[1], int32_t) == curves * NUMBERS * columns && rows <= MOST_ROWS;
     /* Pixels of some columns, and for each the curves to be seen in it. */
     uint32_t *room = NULL;
     if (fits)
@@ -1259,38 +1263,37 @@ static PyObject *painted(PyObject *self, PyObject *args)
         uint32_t *seen = room + rows * COLUMNS_AT_ONCE;
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t start = first; start < last; start += COLUMNS_AT_ONCE) {
-            Py_ssize_t count = last - start < COLUMNS_AT_ONCE ? last - start : COLUMNS_AT_ONCE;
+            int count = last - start < COLUMNS_AT_ONCE ? (int)(last - start) : COLUMNS_AT_ONCE;
             for (Py_ssize_t row = 0; row < rows; row++)
                 for (Py_ssize_t c = 0; c < count; c++)
                     room[c * rows + row] = image[row * columns + start + c];
             /* From the last curve to the first: what lies behind the solid part of later ones is not painted. */
-            int64_t from[COLUMNS_AT_ONCE] = {0}, to[COLUMNS_AT_ONCE] = {0};
+            int32_t from[COLUMNS_AT_ONCE] = {0}, to[COLUMNS_AT_ONCE] = {0};
             Py_ssize_t many[COLUMNS_AT_ONCE] = {0};
+            rows_of_strokes at;
             for (Py_ssize_t curve = curves; curve-- > 0;) {
-                const int32_t *own = strokes + curve * NUMBERS * columns + start;
-                for (Py_ssize_t c = 0; c < count; c++) {
-                    rows_of_stroke at = rows_between(rows, own[c], own[columns + c], own[2 * columns + c],
-                                                     own[3 * columns + c], own[4 * columns + c]);
-                    if (at.begins >= at.ends || (at.begins >= from[c] && at.ends <= to[c]))
+                find_rows(strokes + curve * NUMBERS * columns + start, columns, count, (int32_t)rows, &at);
+                for (int c = 0; c < count; c++) {
+                    int is_nothing = at.begins[c] >= at.ends[c];
+                    if (is_nothing | ((at.begins[c] >= from[c]) & (at.ends[c] <= to[c])))
                         continue;
                     seen[c * curves + many[c]++] = (uint32_t)curve;
-                    if (at.emptied <= at.full)
+                    if (at.emptied[c] <= at.full[c])
                         continue;
-                    if (at.full <= to[c] && at.emptied >= from[c] && to[c] > from[c]) {
-                        from[c] = at.full < from[c] ? at.full : from[c];
-                        to[c] = at.emptied > to[c] ? at.emptied : to[c];
-                    } else if (at.emptied - at.full > to[c] - from[c]) {
-                        from[c] = at.full;
-                        to[c] = at.emptied;
+                    if (at.full[c] <= to[c] && at.emptied[c] >= from[c] && to[c] > from[c]) {
+                        from[c] = at.full[c] < from[c] ? at.full[c] : from[c];
+                        to[c] = at.emptied[c] > to[c] ? at.emptied[c] : to[c];
+                    } else if (at.emptied[c] - at.full[c] > to[c] - from[c]) {
+                        from[c] = at.full[c];
+                        to[c] = at.emptied[c];
                     }
                 }
             }
-            for (Py_ssize_t c = 0; c < count; c++)
+            for (int c = 0; c < count; c++)
                 while (many[c]-- > 0) {
                     Py_ssize_t curve = seen[c * curves + many[c]];
-                    const int32_t *own = strokes + curve * NUMBERS * columns + start + c;
-                    paint_stroke(room + c * rows, rows, own[0], own[columns], own[2 * columns], own[3 * columns],
-                                 own[4 * columns], colours[curve]);
+                    paint_stroke(room + c * rows, (int32_t)rows, strokes + curve * NUMBERS * columns + start + c, columns,
+                                 colours[curve]);
                 }
             for (Py_ssize_t row = 0; row < rows; row++)
                 for (Py_ssize_t c = 0; c < count; c++)
