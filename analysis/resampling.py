@@ -227,7 +227,7 @@ def bootstrap(
     return np.concatenate(engine.map(function, draw_blocks(draws, seed, block_size), progress))
 
 
-_LARGEST, _INFINITE = 1e308, 1e300
+_LARGEST, _INFINITE = 1e307, 1e300
 
 
 def percentile_interval(draws: np.ndarray, level: float = 0.95) -> Interval:
