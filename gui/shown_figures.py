@@ -51,7 +51,7 @@ class ShownFigures:
     def all(self) -> list[FigureView]:
         """The figures of all panes."""
         contents = [self._area.content(pane.key) for pane in self._workspace.session.panes]
-        cards = [card.view for content in contents if isinstance(content, CurvesPane) for card in content.cards]
+        cards = [view for content in contents if isinstance(content, CurvesPane) for view in content.views]
         views = [*cards, *(content.view for content in contents if isinstance(content, AnalysisPane))]
         return [view.figure_view for view in views]
 

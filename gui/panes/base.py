@@ -165,15 +165,12 @@ class QuestionView(QWidget):
         self.answer: Answer | None = None
 
         self.figure_view = FigureView(self)
-        self._error = EmptyState("", selectable=True, parent=self)
-        self._error.button_clicked.connect(self._on_error_button_clicked)
         # The colour of panels is its own, also where no frame is around it.
         self.setBackgroundRole(QPalette.ColorRole.Base)
         self.setAutoFillBackground(True)
         page = QWidget(self)
         self._stack = QStackedLayout(page)
         self._stack.addWidget(self.figure_view)
-        self._stack.addWidget(self._error)
         self._bar = QProgressBar(self)
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(2)
@@ -246,6 +243,14 @@ class QuestionView(QWidget):
         if self.answer is None:
             return None
         return replace(self.answer, figure=self.figure_view.shown_spec())
+
+    @functools.cached_property
+    def _error(self) -> EmptyState:
+        """What stands in place of the figure where there is no answer; of many figures few ever need it."""
+        error = EmptyState("", selectable=True, parent=self)
+        error.button_clicked.connect(self._on_error_button_clicked)
+        self._stack.addWidget(error)
+        return error
 
     def forget(self) -> None:
         """Stop computing; the next `ask` computes anew."""
@@ -399,15 +404,13 @@ class PaneFrame(QFrame):
 
     focus_wanted = Signal()
 
-    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("role", "pane")
         self.setProperty("focused", False)
-        self.content = content
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 2, 6, 6)
-        layout.setSpacing(0)
-        layout.addWidget(content)
+        self._inside = QVBoxLayout(self)
+        self._inside.setContentsMargins(4, 2, 6, 6)
+        self._inside.setSpacing(0)
         self._buttons = QWidget(self)
         self._buttons.setProperty("role", "side")
         self._row = QHBoxLayout(self._buttons)
@@ -415,6 +418,10 @@ class PaneFrame(QFrame):
         self._row.setSpacing(2)
         self._buttons.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self._buttons.hide()
+
+    def set_content(self, content: QWidget) -> None:
+        """Put something into the frame."""
+        self._inside.addWidget(content)
 
     def add_button(self, button: QToolButton) -> None:
         """Put a button at the right of the title line."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from functools import cached_property
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal
@@ -32,34 +33,53 @@ _COALESCE_MS = 60
 
 
 class CurveCard(PaneFrame):
-    """The curves of one tag.
+    """The curves of one tag: a frame, until what is in it is first asked for. Of the cards of many tags few are in view.
 
     Signals
     -------
+    filled(view)
+        What is in it was made.
     pin_wanted(tag), export_wanted(answer), enlarge_wanted(tag)
         What its buttons ask for.
     """
 
+    filled = Signal(object)
     pin_wanted = Signal(str)
     export_wanted = Signal(object)
     enlarge_wanted = Signal(str)
 
     def __init__(self, workspace: Workspace, tasks: TaskRunner, tag: str, parent: QWidget | None = None) -> None:
-        self.view = QuestionView(workspace, tasks, f"card:{tag}")
-        self.view.figure_view.wheel_zooms = False  # the wheel scrolls the grid; with Ctrl it zooms
-        super().__init__(self.view, parent)
+        super().__init__(parent)
         self.tag = tag
         self._workspace = workspace
-        self.view.figure_view.extra_columns = self._times
+        self._tasks = tasks
+        self._pinned = False
+        self._pin: IconButton | None = None
+
+    @cached_property
+    def view(self) -> QuestionView:
+        """What is in it."""
+        view = QuestionView(self._workspace, self._tasks, f"card:{self.tag}", self)
+        view.figure_view.wheel_zooms = False  # the wheel scrolls the grid; with Ctrl it zooms
+        view.figure_view.extra_columns = self._times
+        self.set_content(view)
         self._pin = IconButton("ph.push-pin", "Keep this card first (P)", self)
         self._pin.setCheckable(True)
-        self._pin.clicked.connect(lambda: self.pin_wanted.emit(tag))
+        self._pin.setChecked(self._pinned)
+        self._pin.clicked.connect(lambda: self.pin_wanted.emit(self.tag))
         enlarge = IconButton("ph.arrows-out-simple", "Open in a pane of its own", self)
-        enlarge.clicked.connect(lambda: self.enlarge_wanted.emit(tag))
+        enlarge.clicked.connect(lambda: self.enlarge_wanted.emit(self.tag))
         export = IconButton("ph.export", "Export this figure (Ctrl+E)", self)
-        export.clicked.connect(lambda: self.export_wanted.emit(self.view.shown))
+        export.clicked.connect(lambda: self.export_wanted.emit(view.shown))
         for button in (self._pin, enlarge, export):
             self.add_button(button)
+        self.filled.emit(view)
+        return view
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is something in it already."""
+        return "view" in vars(self)
 
     def _times(self, line: Line, index: int) -> dict[str, str]:
         """Give when a point of a curve was logged, for the table at the cursor."""
@@ -80,7 +100,9 @@ class CurveCard(PaneFrame):
 
     def set_pinned(self, pinned: bool) -> None:
         """Show whether the card is pinned."""
-        self._pin.setChecked(pinned)
+        self._pinned = pinned
+        if self._pin is not None:
+            self._pin.setChecked(pinned)
 
 
 class CurvesPane(QWidget):
@@ -161,8 +183,8 @@ class CurvesPane(QWidget):
     def leave(self) -> None:
         """Stop computing, because the pane is being closed."""
         self._timer.stop()
-        for card in self._cards.values():
-            card.view.forget()
+        for view in self.views:
+            view.forget()
 
     def focus_filter(self) -> None:
         """Put the keyboard into the filter over tags."""
@@ -198,7 +220,8 @@ class CurvesPane(QWidget):
         if tags != list(self._cards):
             for tag in set(self._cards) - set(tags):
                 card = self._cards.pop(tag)
-                card.view.forget()
+                if card.is_filled:
+                    card.view.forget()
                 card.hide()
                 card.deleteLater()
             self._cards = {tag: self._cards.get(tag) or self._card(tag) for tag in tags}
@@ -271,15 +294,24 @@ class CurvesPane(QWidget):
         card.export_wanted.connect(self.export_wanted)
         card.enlarge_wanted.connect(self._on_card_enlarge_wanted)
         card.focus_wanted.connect(lambda: self._on_card_focus_wanted(tag))
-        card.view.option_opened.connect(self._on_card_option_opened)
-        card.view.x_cursor_moved.connect(lambda *where: self._on_card_cursor_moved(tag, *where))
-        figure = card.view.figure_view
+        card.filled.connect(lambda view: self._on_card_filled(tag, view))
+        return card
+
+    @property
+    def views(self) -> list[QuestionView]:
+        """What is in cards, as far as it was made; the others have no figure yet."""
+        return [card.view for card in self._cards.values() if card.is_filled]
+
+    def _on_card_filled(self, tag: str, view: QuestionView) -> None:
+        view.option_opened.connect(self._on_card_option_opened)
+        view.x_cursor_moved.connect(lambda *where: self._on_card_cursor_moved(tag, *where))
+        view.x_range_changed.connect(lambda *where: self._on_card_range_changed(tag, *where))
+        view.emphasise(self._workspace.now.emphasis)
+        figure = view.figure_view
         figure.set_pin(*self._pin)
         figure.set_table_order(self._order)
         figure.pin_changed.connect(self._on_figure_pin_changed)
         figure.table_order_changed.connect(self._on_figure_table_order_changed)
-        card.view.x_range_changed.connect(lambda *where: self._on_card_range_changed(tag, *where))
-        return card
 
     def _ask(self) -> None:
         """Ask the cards on screen."""
@@ -299,11 +331,11 @@ class CurvesPane(QWidget):
         if fields & _FIELDS_THAT_REDRAW:
             self._schedule()
         if "step_cursor" in fields and origin is not self:
-            for card in self._cards.values():
-                card.view.show_cursor(self._workspace.session.curves.x, self._workspace.session.step_cursor)
+            for view in self.views:
+                view.show_cursor(self._workspace.session.curves.x, self._workspace.session.step_cursor)
         if "highlight" in fields:
-            for card in self._cards.values():
-                card.view.emphasise(self._workspace.now.emphasis)
+            for view in self.views:
+                view.emphasise(self._workspace.now.emphasis)
 
     def _on_filter_pattern_changed(self, pattern: str) -> None:
         curves = dataclasses.replace(self._workspace.session.curves, tag_filter=pattern)
@@ -327,25 +359,25 @@ class CurvesPane(QWidget):
         """Show the cursor at the same x in the other cards, and tell it to whoever shows values at it."""
         self._workspace.change(origin=self, step_cursor=x)
         for other in self._cards.values():
-            if other.tag != tag:  # there the mouse is, with the table
+            if other.is_filled and other.tag != tag:  # there the mouse is, with the table
                 other.view.show_cursor(column, x)
 
     def _on_figure_pin_changed(self, column: str, x: float | None) -> None:
         """Show the second cursor at the same x in all cards."""
         self._pin = (column, x)
-        for card in self._cards.values():
-            card.view.figure_view.set_pin(column, x)
+        for view in self.views:
+            view.figure_view.set_pin(column, x)
 
     def _on_figure_table_order_changed(self, order: TableOrder) -> None:
         """Sort the tables of all cards alike."""
         self._order = order
-        for card in self._cards.values():
-            card.view.figure_view.set_table_order(order)
+        for view in self.views:
+            view.figure_view.set_table_order(order)
 
     def _on_card_range_changed(self, tag: str, column: str, scale: str, low: float | None, high: float | None) -> None:
         """Zoom the other cards along; those with another column or scale stay."""
         for other in self._cards.values():
-            if other.tag != tag:
+            if other.is_filled and other.tag != tag:
                 other.view.figure_view.set_x_range(column, scale, low, high)
 
 

@@ -12,6 +12,7 @@ from PySide6.QtCore import QPointF
 from runglass.gui.panes.curves import CurveCard, CurvesPane, current_answer
 from runglass.gui.tasks import TaskRunner
 from runglass.gui.workspace import Workspace
+from runglass.models.selection import is_in
 from runglass.models.session import Session
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, RunFacts
@@ -87,3 +88,31 @@ def test_that_zooming_one_card_zooms_the_other_and_what_is_exported(pane: Curves
     assert first.view.answer is not None
     assert (shown.figure.panels[0].x.low, shown.figure.panels[0].x.high) == pytest.approx((200.0, 400.0))
     assert first.view.answer.figure.panels[0].x.low is None
+
+
+def test_that_a_card_out_of_view_is_filled_when_it_comes_into_view_and_is_then_like_the_others(qtbot: Any) -> None:
+    tags = [f"metric_{number:02}" for number in range(30)]
+    store = RunStore().adding(
+        [event for run in "ab" for event in (RunFacts(run), CurvePiece(run, STEPS, dict.fromkeys(tags, STEPS * 1.0)))]
+    )
+    workspace, tasks = Workspace(Session(), store), TaskRunner()
+    pane = CurvesPane(workspace, tasks)
+    qtbot.addWidget(pane)
+    pane.resize(700, 500)
+    pane.show()
+    qtbot.waitUntil(lambda: bool(pane.views) and all(view.answer for view in pane.views), timeout=10_000)
+    first, last = pane.cards[0], pane.cards[-1]
+    assert first.is_filled
+    assert not last.is_filled
+    workspace.highlight(is_in("run", ["b"]))
+    first.view.figure_view.sort_otherwise()
+    hover(first, 200.0)
+    first.view.figure_view.toggle_pin()
+    pane.toggle_pin(last.tag)  # now it is the first
+    qtbot.waitUntil(lambda: last.is_filled and last.view.answer is not None, timeout=10_000)
+    figures = [card.view.figure_view for card in (first, last)]
+    assert pane.cards[0] is last
+    assert last._pin is not None
+    assert last._pin.isChecked()
+    assert all(figure.is_pinned and figure._emphasis is not None for figure in figures)
+    tasks.stop()
