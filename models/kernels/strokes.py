@@ -45,7 +45,7 @@ _COMPILED_AT_ONCE, _AT_ONCE = 512, 256
 
 _THREADS = min(os.cpu_count() or 1, 4)
 _WORTH_A_THREAD = 20_000
-"""Threads the compiled twins take at most, and strokes that each of them should have."""
+"""Threads at most, and strokes that each of them should have."""
 
 _TILE = 128
 """Columns whose solid parts numpy paints at once, so that they stay in the processor's cache."""
@@ -205,10 +205,14 @@ def stroked(
 
         _shared_out(fill, len(curves), len(curves) * columns.count)
         return strokes
-    known: dict[_Places, _Edges] = {}
-    for start in range(0, len(curves), _NEAR):
-        part = slice(start, start + _NEAR)
-        strokes[part] = _stroked(curves[part], columns, widths[part], patterns[part], known)
+
+    def fill_by_numpy(first: int, last: int) -> None:
+        known: dict[_Places, _Edges] = {}
+        for start in range(first, last, _NEAR):
+            part = slice(start, min(start + _NEAR, last))
+            strokes[part] = _stroked(curves[part], columns, widths[part], patterns[part], known)
+
+    _shared_out(fill_by_numpy, len(curves), len(curves) * columns.count)
     return strokes
 
 
@@ -251,7 +255,7 @@ def _pixels_of(width: float) -> int:
 
 
 def _shared_out(work: Callable[[int, int], None], count: int, strokes: int) -> None:
-    """Do `work` on all of 0 ... count, by several threads where there are many strokes: compiled twins let others run."""
+    """Do `work` on all of 0 ... count, by several threads where there are many strokes: both twins let others run."""
     threads = min(_THREADS, strokes // _WORTH_A_THREAD, count)
     if threads < 2:
         work(0, count)
@@ -293,12 +297,59 @@ def _jobs() -> SimpleQueue[_Job]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Edges:
-    """Where the points of each column begin, and how far from the point before to that behind its edge is."""
+class _Ranges:
+    """Columns whose points, or blocks, follow one another without a gap: they are reduced at once."""
 
-    at: np.ndarray
+    columns: np.ndarray | slice
+    first: int
+    last: int
+    offsets: np.ndarray
+
+    def reduced(self, reduce: np.ufunc, values: np.ndarray, none: float) -> np.ndarray:
+        """Give the smallest, or largest, of each column; `none` stands in for what is not finite."""
+        part = values[self.first : self.last]
+        found: np.ndarray = reduce.reduceat(part, self.offsets)
+        if not np.isfinite(found).all():
+            found = reduce.reduceat(np.where(np.isfinite(part), part, none), self.offsets)
+        return found
+
+
+def _ranges(columns: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> list[_Ranges]:
+    if not len(columns):
+        return []
+    breaks = np.flatnonzero(starts[columns[1:]] != stops[columns[:-1]]) + 1
+    found = []
+    for run in np.split(columns, breaks):
+        left, right = int(run[0]), int(run[-1])
+        # A slice is written faster.
+        places = slice(left, right + 1) if right - left + 1 == len(run) else run
+        found.append(_Ranges(places, int(starts[left]), int(stops[right]), starts[run] - starts[left]))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """What is alike for curves of one rhythm: where their columns begin. There is one edge more than columns.
+
+    Attributes
+    ----------
+    blocks, points : list of _Ranges
+        Which columns are read by blocks, and which point by point.
+    shares : ndarray of float64
+        How far from the point before an edge to that behind it the edge is.
+    exact, behind : ndarray of int
+        Edges within the curve that stay where they are, and the points behind these.
+    rounded, block_behind : ndarray of int
+        Edges that were moved to the next block, and the blocks behind these.
+    """
+
+    blocks: list[_Ranges]
+    points: list[_Ranges]
     shares: np.ndarray
+    exact: np.ndarray
+    behind: np.ndarray
     rounded: np.ndarray
+    block_behind: np.ndarray
 
 
 def _edges(curve: Samples, columns: Columns, breadth: int) -> _Edges:
@@ -323,65 +374,48 @@ def _edges(curve: Samples, columns: Columns, breadth: int) -> _Edges:
         at = np.where(rounded, np.minimum((at + block // 2) // block * block, n), at)
         # A line that rises or falls from block to block is there half way between the two; no other gets wrong.
         shares[rounded] = 0.5
-    return _Edges(at, shares, rounded)
+    starts, stops = at[:-1], at[1:]
+    aligned = (at % block == 0) | (at == n)
+    there = stops > starts
+    by_block = there & aligned[:-1] & aligned[1:] & (block > 1)
+    inside = (at > 0) & (at < n)
+    exact, rounded = np.flatnonzero(inside & ~rounded), np.flatnonzero(inside & rounded)
+    return _Edges(
+        blocks=_ranges(np.flatnonzero(by_block), starts // block, -(-stops // block)),
+        points=_ranges(np.flatnonzero(there & ~by_block), starts, stops),
+        shares=shares,
+        exact=exact,
+        behind=at[exact],
+        rounded=rounded,
+        block_behind=at[rounded] // block,
+    )
 
 
 def _extremes_by_column(
     curve: Samples, columns: Columns, breadth: int, known: dict[_Places, _Edges]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the smallest and largest value in each column, as many more as the pen is broad, and the value at each edge."""
-    n, block = len(curve.y), curve.block
-    if not n:
-        nothing = np.full(columns.count + breadth - 1, np.inf)
-        return nothing, -nothing, np.full(len(nothing) + 1, np.nan)
+    count = columns.count + breadth - 1
+    lowest, highest = np.full(count, np.inf), np.full(count, -np.inf)
+    if not len(curve.y):
+        return lowest, highest, np.full(count + 1, np.nan)
     places = _places_of(curve, breadth)
     if (edges := known.get(places)) is None:
         edges = known[places] = _edges(curve, columns, breadth)
-    at = edges.at
-    lowest, highest = np.full(len(at) - 1, np.inf), np.full(len(at) - 1, -np.inf)
-    there = at[1:] > at[:-1]
-    starts, stops = at[:-1], at[1:]
-    aligned = (at % block == 0) | (at == n)
-    by_block = there & aligned[:-1] & aligned[1:] & (block > 1)
-    _fill_extremes(by_block, starts // block, -(-stops // block), curve.low, curve.high, lowest, highest)
-    _fill_extremes(there & ~by_block, starts, stops, curve.y, curve.y, lowest, highest)
-    inside = (at > 0) & (at < n)
-    right = np.where(inside, at, min(1, n - 1))
-    before, behind = curve.y[np.maximum(right - 1, 0)], curve.y[right]
+    for ranges, low, high in ((edges.blocks, curve.low, curve.high), (edges.points, curve.y, curve.y)):
+        for some in ranges:
+            lowest[some.columns] = some.reduced(np.minimum, low, np.inf)
+            highest[some.columns] = some.reduced(np.maximum, high, -np.inf)
+    before, behind = np.full((2, count + 1), np.nan)
+    before[edges.exact], behind[edges.exact] = curve.y[edges.behind - 1], curve.y[edges.behind]
+    if len(edges.rounded):
+        block = edges.block_behind
+        before[edges.rounded] = np.maximum(curve.low[block - 1], curve.low[block])
+        behind[edges.rounded] = np.minimum(curve.high[block - 1], curve.high[block])
     with np.errstate(all="ignore"):
-        if block > 1:
-            behind_it = np.minimum(at[edges.rounded] // block, len(curve.low) - 1)
-            before[edges.rounded] = np.maximum(curve.low[behind_it - 1], curve.low[behind_it])
-            behind[edges.rounded] = np.minimum(curve.high[behind_it - 1], curve.high[behind_it])
         ends = before + edges.shares * (behind - before)
-        ends[~(inside & np.isfinite(before) & np.isfinite(behind) & np.isfinite(ends))] = np.nan
+    ends[~(np.isfinite(before) & np.isfinite(behind) & np.isfinite(ends))] = np.nan
     return lowest, highest, ends
-
-
-def _fill_extremes(
-    wanted: np.ndarray,
-    starts: np.ndarray,
-    stops: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    lowest: np.ndarray,
-    highest: np.ndarray,
-) -> None:
-    """Fill in the extremes of the columns wanted, whose ranges are not empty."""
-    here = np.flatnonzero(wanted)
-    if not len(here):
-        return
-    # Ranges that follow one another are reduced at once.
-    breaks = np.flatnonzero(starts[here[1:]] != stops[here[:-1]]) + 1
-    for run in np.split(here, breaks):
-        first, last = int(starts[run[0]]), int(stops[run[-1]])
-        offsets = starts[run] - first
-        for reduce, values, found, none in ((np.minimum, low, lowest, np.inf), (np.maximum, high, highest, -np.inf)):
-            part = values[first:last]
-            some = reduce.reduceat(part, offsets)
-            if not np.isfinite(some).all():
-                some = reduce.reduceat(np.where(np.isfinite(part), part, none), offsets)
-            found[run] = some
 
 
 def _strokes(
@@ -493,9 +527,14 @@ def painted(image: np.ndarray, strokes: np.ndarray, colours: np.ndarray, first: 
             len(colours) * (last - first),
         )
         return
-    made = np.ascontiguousarray(image[:, first:last].T)
-    _paint(made, strokes[:, :, first:last], colours)
-    image[:, first:last] = made.T
+
+    def paint_by_numpy(start: int, stop: int) -> None:
+        part = slice(first + start, first + stop)
+        made = np.ascontiguousarray(image[:, part].T)
+        _paint(made, strokes[:, :, part], colours)
+        image[:, part] = made.T
+
+    _shared_out(paint_by_numpy, last - first, len(colours) * (last - first))
 
 
 def _paint(image: np.ndarray, strokes: np.ndarray, colours: np.ndarray) -> None:
