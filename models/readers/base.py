@@ -84,11 +84,24 @@ class Entry:
     @cached_property
     def head(self) -> bytes:
         """The first 4 KiB of a regular file; empty where it cannot be read."""
+        return self.beginning(HEAD_BYTES)
+
+    def beginning(self, most: int) -> bytes:
+        """Give so many bytes of a regular file, or fewer; none where it cannot be read."""
         try:
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 return b""
             with open(self.path, "rb") as file:
-                return file.read(HEAD_BYTES)
+                return file.read(most)
+        except OSError:
+            return b""
+
+    def ending(self, most: int) -> bytes:
+        """Give so many of the last bytes of a file, or fewer; none where it cannot be read."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(max(file.seek(0, os.SEEK_END) - most, 0))
+                return file.read(most)
         except OSError:
             return b""
 

@@ -8,6 +8,7 @@ The format: ``clearml/backend_interface/metrics/interface.py`` and ``clearml/tas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..configuration import plain_value
 from ..errors import ReadError
 from ..growing_file import continues, lines, marks
 from ..json_document import json_document, json_value
-from ..logged_columns import is_number
+from ..logged_columns import is_number, whole_steps
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
@@ -70,8 +71,9 @@ class ClearMlReader(Reader):
                 left_out += _take(block.data, curves, summary)
                 for tag, points in curves.items():
                     table = np.array(points)
-                    step = table[:, 0].astype(np.int64)
-                    yield CurvePiece(source.run, step, {tag: table[:, 2].copy()}, table[:, 1] / 1000)
+                    yield CurvePiece(
+                        source.run, whole_steps(table[:, 0]), {tag: table[:, 2].copy()}, table[:, 1] / 1000
+                    )
                 end = block.end
                 progress(end, size, source.relative)
             config = _config(about) | {f"summary.{name}": value for name, value in summary.items()}
@@ -114,7 +116,7 @@ def _take(data: bytes, curves: dict[str, list[tuple[float, float, float]]], summ
             if not isinstance(event, Mapping) or event.get("type") != _SCALAR:
                 continue
             step, value, time = event.get("iter"), event.get("value"), event.get("timestamp")
-            if not is_number(step) or not is_number(value):
+            if not is_number(step) or not math.isfinite(step) or not is_number(value):
                 continue
             if step == _NO_ITERATION:
                 summary[str(event.get("variant"))] = value

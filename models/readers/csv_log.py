@@ -50,6 +50,7 @@ _KNOWN = re.compile(
 )
 _DELIMITERS = (",", "\t", ";")
 _HEADER_BYTES = 4 << 20
+_LONG_HEAD_BYTES = 256 << 10
 _MOST_COLUMNS = 20_000
 _FIRST_ROWS = 50
 _BLOCK_BYTES = 8 << 20
@@ -98,7 +99,7 @@ class CsvLogReader(Reader):
         if not head:
             return Match.YES if known else Match.NO
         if b"\n" not in head:
-            head = _long_head(entry)
+            head = entry.beginning(_LONG_HEAD_BYTES)  # logs of evaluations have hundreds of columns
         layout = _header(head)
         if layout is None:
             return Match.NO
@@ -201,15 +202,6 @@ def _goes_on(file: BinaryIO, size: int, end: int, state: dict[str, Any]) -> bool
 
 
 # -- the header ---------------------------------------------------------------------------------------------------------
-
-
-def _long_head(entry: Entry) -> bytes:
-    """Give more of a file whose header is longer than its head: logs of evaluations have hundreds of columns."""
-    try:
-        with open(entry.path, "rb") as file:
-            return file.read(256 << 10)
-    except OSError:
-        return b""
 
 
 def _header(head: bytes) -> _Layout | None:
@@ -413,6 +405,16 @@ def _whole_rows(data: bytes, layout: _Layout, tally: _Tally) -> bytes:
 
 def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table:
     """Give the rows as a table with one column per name; rows of another width are left out and counted."""
+    try:
+        table, skipped = _parsed_in_blocks(data, layout, min(len(data) + 1, _ARROW_BLOCK_BYTES))
+    except pa.ArrowInvalid:  # a row that is longer than a block, which one block for all meets
+        table, skipped = _parsed_in_blocks(data, layout, len(data) + 1)
+    tally.skipped += skipped
+    return table
+
+
+def _parsed_in_blocks(data: bytes, layout: _Layout, block_size: int) -> tuple[pa.Table, int]:
+    """Give the rows, and how many were of another width; blocks are parsed at once."""
     from pyarrow import csv as arrow_csv
 
     skipped = 0
@@ -422,26 +424,17 @@ def _parsed(data: bytes, layout: _Layout, tally: _Tally) -> pa.Table:
         skipped += 1
         return "skip"
 
-    # Blocks are parsed at once; a row that is longer than a block is met by one block for all.
-    for block_size in (min(len(data) + 1, _ARROW_BLOCK_BYTES), len(data) + 1):
-        skipped = 0
-        try:
-            table = arrow_csv.read_csv(
-                pa.BufferReader(data),
-                read_options=arrow_csv.ReadOptions(
-                    column_names=[str(number) for number in range(len(layout.names))],
-                    block_size=block_size,
-                    use_threads=len(data) > _ARROW_BLOCK_BYTES,
-                ),
-                parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=skip),
-                convert_options=arrow_csv.ConvertOptions(null_values=[""]),
-            )
-            break
-        except pa.ArrowInvalid as error:
-            if block_size > len(data):
-                raise ReadError(f"Its rows cannot be read: {error}.") from error
-    tally.skipped += skipped
-    return table
+    table = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        read_options=arrow_csv.ReadOptions(
+            column_names=[str(number) for number in range(len(layout.names))],
+            block_size=block_size,
+            use_threads=len(data) > _ARROW_BLOCK_BYTES,
+        ),
+        parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter, invalid_row_handler=skip),
+        convert_options=arrow_csv.ConvertOptions(null_values=[""]),
+    )
+    return table, skipped
 
 
 def _kept(rows: Cells | pa.Table, mask: np.ndarray) -> Cells | pa.Table:

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
-from ..json_document import json_document
+from ..json_document import json_document, json_value
 from ..logged_columns import is_number
 from ..progress import Progress
 from ..recognition import with_categories
@@ -128,8 +126,8 @@ def _samples(path: Path, size: int, progress: Progress, shown: str) -> Iterator[
             for line in block.data.splitlines():
                 if line.strip():
                     try:
-                        yield orjson.loads(line)
-                    except orjson.JSONDecodeError:
+                        yield json_value(line)  # with NaN and Infinity, as Python writes them
+                    except ReadError:
                         yield None
             progress(block.end, size, shown)
 

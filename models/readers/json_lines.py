@@ -75,7 +75,7 @@ class JsonLinesReader(Reader):
         if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             return Match.NO
         if b"\n" not in head:
-            head = _long_head(entry)
+            head = entry.beginning(_LONG_HEAD_BYTES)  # Ray repeats the configuration in every line
         first = head.split(b"\n")
         # A .json file of a single object is a document; one that goes on after a line is a log.
         if entry.suffix == ".json" and not known and len(first) < 3:
@@ -196,15 +196,6 @@ class _Known:
 
 
 # -- lines --------------------------------------------------------------------------------------------------------------
-
-
-def _long_head(entry: Entry) -> bytes:
-    """Give more of a file whose first line is longer than its head: Ray repeats the configuration in every line."""
-    try:
-        with open(entry.path, "rb") as file:
-            return file.read(_LONG_HEAD_BYTES)
-    except OSError:
-        return b""
 
 
 def _parsed(line: bytes) -> Any:
@@ -355,7 +346,9 @@ def _columns(rows: Sequence[Mapping[str, Any]], known: _Known) -> dict[str, Logg
     for keys, numbers in kinds.items():
         where = np.array(numbers)
         cells = list(zip(*(rows[number].values() for number in numbers), strict=True))
-        parts = cells[keys.index(known.part)] if known.part in keys else None
+        parts = None
+        if known.part in keys:
+            parts = [cell if isinstance(cell, str) else "" for cell in cells[keys.index(known.part)]]
         for key, column in zip(keys, cells, strict=True):
             if key in (known.step, known.wall, known.part):
                 continue
@@ -380,14 +373,14 @@ def _columns(rows: Sequence[Mapping[str, Any]], known: _Known) -> dict[str, Logg
     return columns
 
 
-def _tags(key: str, parts: Sequence[Any] | None, present: np.ndarray | None) -> Iterator[tuple[str, np.ndarray | None]]:
+def _tags(key: str, parts: Sequence[str] | None, present: np.ndarray | None) -> Iterator[tuple[str, np.ndarray | None]]:
     """Give the tags a key stands for, one for each part of the data, and which rows they have."""
     if parts is None:
         yield key, present
         return
     for part in dict.fromkeys(parts):
         mask = np.array([one == part for one in parts])
-        yield (f"{part}/{key}" if isinstance(part, str) and part else key), mask if present is None else mask & present
+        yield (f"{part}/{key}" if part else key), mask if present is None else mask & present
 
 
 def _in_order(given: list[tuple[np.ndarray, np.ndarray]], rows: int) -> LoggedColumn:

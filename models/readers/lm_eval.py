@@ -18,12 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
-from ..json_document import json_document
+from ..json_document import json_document, json_value
 from ..logged_columns import as_number, is_number
 from ..progress import Progress
 from ..recognition import with_categories
@@ -69,12 +68,7 @@ class LmEvalReader(Reader):
         """
         path = source.path
         size = require_regular(path)
-        if size > _MOST_BYTES:
-            raise ReadError(f"It has {size / 2**30:.1f} GiB; results of at most {_MOST_BYTES >> 30} GiB are read.")
-        try:
-            document = orjson.loads(path.read_bytes())
-        except orjson.JSONDecodeError as error:
-            raise ReadError(f"It is not a whole JSON document: {error}.") from error
+        document = json_document(path, _MOST_BYTES)
         results = document.get("results") if isinstance(document, dict) else None
         if not isinstance(results, dict):
             raise ReadError("It has no results.")
@@ -83,9 +77,6 @@ class LmEvalReader(Reader):
             raise ReadError("It has no score.")
         stated = _stated(document, source.relative)
         frame = pd.DataFrame(rows).assign(**{name: value for name, value in stated.items() if value is not None})
-        for column in ("version", "task_version", "filter"):
-            if column in frame.columns and frame[column].isna().all():
-                frame = frame.drop(columns=column)
         yield TableRows(source.relative, self.name, frame, "scores")
         if odd:
             yield Problem(source.relative, self.name, f"Left out, not numbers: {', '.join(odd[:6])}.")
@@ -262,8 +253,8 @@ class _Sample:
 
 def _sample(line: bytes) -> _Sample | None:
     try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        record = json_value(line)  # with NaN and Infinity, as Python writes them
+    except ReadError:
         return None
     if not isinstance(record, dict) or "doc_id" not in record:
         return None
@@ -288,7 +279,7 @@ def _sample(line: bytes) -> _Sample | None:
         if likelihoods is not None:
             row["logprob"] = float(likelihoods[0])
         else:
-            row["prediction"] = _cut(given[0] if isinstance(given, list) and given else given)
+            row["prediction"] = _cut(next(iter(given), None) if isinstance(given, list) else given)
     names = record.get("metrics")
     metrics = names if isinstance(names, list) else ["acc", "acc_norm", "exact_match"]
     values = {name: float(record[name]) for name in map(str, metrics) if isinstance(record.get(name), int | float)}
@@ -380,7 +371,7 @@ def _likelihoods(given: Any) -> np.ndarray | None:
         if value is None or value != value:
             return None
         found.append(float(value))
-    return np.array(found) if max(found) > -np.inf else None
+    return np.array(found) if -np.inf < max(found) < np.inf else None
 
 
 def _chosen(target: Any, arguments: Any, choices: int) -> str | None:

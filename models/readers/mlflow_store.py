@@ -20,6 +20,7 @@ import numpy as np
 from ..configuration import flattened, plain_value, yaml_document
 from ..errors import ReadError
 from ..growing_file import Marks, lines, marks, rewritten
+from ..logged_columns import whole_steps
 from ..progress import Progress
 from ..sqlite_file import SIGNATURE, has_tables, opened
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
@@ -293,12 +294,13 @@ def _runs(database: sqlite3.Connection, source: Source, reader: str) -> Iterator
 
 def _pieces(rows: sqlite3.Cursor, keys_of: Mapping[str, str]) -> Iterator[CurvePiece]:
     """Give the curves among some rows."""
-    curves: dict[tuple[str, str], list[tuple[int, float, int]]] = {}
+    curves: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
     for run, key, step, value, is_nan, time in rows:
         if run in keys_of and isinstance(step, int) and isinstance(value, int | float):
-            curves.setdefault((run, str(key)), []).append((step, np.nan if is_nan else value, time or 0))
+            when = time if isinstance(time, int | float) else np.nan
+            curves.setdefault((run, str(key)), []).append((step, np.nan if is_nan else value, when))
     for (run, key), values in curves.items():
         table = np.array(values, dtype=np.float64)
         value = table[:, 1].copy()
         value[np.abs(value) >= _LARGEST] *= np.inf
-        yield CurvePiece(keys_of[run], table[:, 0].astype(np.int64), {key: value}, table[:, 2] / 1000)
+        yield CurvePiece(keys_of[run], whole_steps(table[:, 0]), {key: value}, table[:, 2] / 1000)

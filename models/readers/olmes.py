@@ -15,12 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 
 from ..deferred import deferred
 from ..errors import ReadError
 from ..growing_file import lines
-from ..json_document import json_document
+from ..json_document import json_document, json_value
 from ..logged_columns import is_number
 from ..progress import Progress
 from ..recognition import is_lower_better, with_categories
@@ -156,8 +155,8 @@ def _predictions(path: Path, size: int, progress: Progress, shown: str) -> tuple
 
 def _prediction(line: bytes) -> dict[str, Any] | None:
     try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        record = json_value(line)  # with NaN and Infinity, as Python writes them
+    except ReadError:
         return None
     metrics = record.get("metrics") if isinstance(record, dict) else None
     if not isinstance(metrics, dict) or "doc_id" not in record:
@@ -169,8 +168,9 @@ def _prediction(line: bytes) -> dict[str, Any] | None:
     label = metrics.get("correct_choice", record.get("label"))
     row["label"] = None if label is None else _cut(str(label))
     logits = [one.get("sum_logits") for one in outputs]
-    if 1 < len(logits) <= _MOST_CHOICES and all(map(is_number, logits)):
-        logs = np.array(logits, dtype=np.float64)
+    are_numbers = 1 < len(logits) <= _MOST_CHOICES and all(map(is_number, logits))
+    logs = np.array(logits if are_numbers else [np.nan], dtype=np.float64)
+    if np.isfinite(logs.max()):  # NaN where one of them is
         odds = np.exp(logs - logs.max())
         best = int(np.argmax(logs))
         row |= {"prediction": str(best), "confidence": float(odds[best] / odds.sum())}

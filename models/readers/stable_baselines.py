@@ -27,6 +27,7 @@ from ..configuration import yaml_document
 from ..deferred import deferred
 from ..errors import ReadError
 from ..json_document import as_python_writes
+from ..logged_columns import whole_steps
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
@@ -44,6 +45,8 @@ _MONITOR = re.compile(r"(.+\.)?monitor\.csv")
 _SETTINGS = ("args.yml", "config.yml")
 _NAMES = {"r": "episode/reward", "l": "episode/length"}
 _LONGEST_HEADER = 1 << 16
+_MOST_STEPS = 2**53
+"""Of an episode: beyond, a float no longer counts them."""
 
 
 class StableBaselinesReader(Reader):
@@ -160,7 +163,7 @@ def _monitor(data: bytes) -> _Monitor:
         except (ValueError, pd.errors.ParserError) as error:
             raise ReadError(f"It is no table of episodes: {error}.") from None
     length, time = rows["l"].to_numpy(float), rows["t"].to_numpy(float)
-    sound = np.isfinite(length) & np.isfinite(time) & (length >= 0)
+    sound = np.isfinite(time) & (length >= 0) & (length < _MOST_STEPS)
     left_out = sum(1 for line in lines.split(b"\n") if line.strip()) - int(sound.sum())
     if lines.rpartition(b"\n")[2].strip() and left_out:
         left_out -= 1  # a last line without its end is still being written
@@ -185,13 +188,12 @@ def _merged(run: str, monitors: list[_Monitor]) -> Iterator[CurvePiece]:
     order = np.argsort(time, kind="stable")
     step = np.cumsum(episodes["l"].to_numpy(float)[order])
     wall_time = time[order] if is_dated else None
-    whole = step.astype(np.int64) if bool((step == np.rint(step)).all()) else step
     values = {
         _NAMES.get(name, f"episode/{name}"): episodes[name].to_numpy(float)[order]
         for name in episodes.columns
         if name != "t" and bool(episodes[name].notna().any())
     }
-    yield CurvePiece(run, whole, values, wall_time)
+    yield CurvePiece(run, whole_steps(step), values, wall_time)
 
 
 def _evaluations(run: str, data: bytes) -> Iterator[CurvePiece]:
@@ -227,7 +229,7 @@ def _evaluations(run: str, data: bytes) -> Iterator[CurvePiece]:
             values[sd] = numbers.std(axis=1, ddof=1)
     if not values:
         raise ReadError("It holds no results that fit its timesteps.")
-    yield CurvePiece(run, step.astype(np.int64) if step.dtype.kind in "iu" else step, values)
+    yield CurvePiece(run, whole_steps(step), values)
 
 
 _OF_EVALUATIONS = {

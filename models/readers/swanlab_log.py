@@ -19,6 +19,7 @@ import numpy as np
 from ..configuration import flattened, renewed, yaml_document
 from ..errors import ReadError
 from ..growing_file import continues, marks
+from ..logged_columns import whole_steps
 from ..progress import Progress
 from ..tables import CurvePiece, Event, Forgotten, Problem, RunFacts, Status
 from .base import Cursor, Entry, Match, Reader, Source, require_regular
@@ -83,9 +84,7 @@ class SwanLabReader(Reader):
                     now.malformed += 1
             for tag, rows in curves.items():
                 table = np.array(rows)
-                yield CurvePiece(
-                    source.run, table[:, 0].astype(np.int64), {tag: table[:, 2].copy()}, table[:, 1].copy()
-                )
+                yield CurvePiece(source.run, whole_steps(table[:, 0]), {tag: table[:, 2].copy()}, table[:, 1].copy())
             progress(framed.at, size, source.relative)
             now.malformed += framed.damaged
             config = renewed(cursor.state["config"] if cursor is not None else {}, _config(source.path))

@@ -52,6 +52,7 @@ _MOST_COLUMNS = 20_000
 _LONGEST_TEXT = 2_000
 _TEXT_WIDTH = 16
 """Bytes that a cell of text takes beside its characters."""
+_WORTH_THREADS = 1 << 20
 _FIRST_ROWS = 65_536
 _ROWS_AT_ONCE = 1 << 20
 _DEEPEST = 4
@@ -175,7 +176,9 @@ def _csv(path: Path, suffix: str, notes: list[str]) -> pd.DataFrame:
             return pd.DataFrame({column: pd.Series(dtype="str") for column in columns})
         table = arrow_csv.read_csv(
             pa.BufferReader(body),
-            read_options=arrow_csv.ReadOptions(column_names=columns, block_size=min(len(body) + 1, 64 << 20)),
+            read_options=arrow_csv.ReadOptions(
+                column_names=columns, block_size=min(len(body) + 1, 64 << 20), use_threads=len(body) > _WORTH_THREADS
+            ),
             parse_options=parse,
             convert_options=arrow_csv.ConvertOptions(
                 null_values=["", "NA", "N/A", "#N/A", "null", "NULL", "None"], strings_can_be_null=False
@@ -561,7 +564,7 @@ def _with_arrays_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """Give a frame whose columns of probabilities or logits of all classes are one column for each class."""
     for column in [column for column, kind in frame.dtypes.items() if kind == np.dtype(object)]:
         values = frame[column].tolist()
-        if not len(values) or not isinstance(values[0], list | np.ndarray):
+        if not isinstance(next((value for value in values if value is not None), None), list | np.ndarray):
             continue
         name = str(column).lower()
         prefix = "logit" if name in _ROWS_OF_LOGITS else "prob" if name in _ROWS_OF_PROBABILITIES else ""

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ReadError
 from ..json_document import json_document, objects
+from ..logged_columns import whole_steps
 from ..progress import Progress
 from ..recognition import with_categories
 from ..schema import SCHEMAS
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _MANIFEST = "runglass-tables.json"
 _VERSION = 1
 _STATUSES = frozenset({"finished", "running", "failed", "diverged", "unknown"})
-_EXACT = 1 << 53
 
 
 class TableFolderReader(Reader):
@@ -80,7 +80,7 @@ class TableFolderReader(Reader):
                     yield from _curves(frame[frame["run"].isin(list(keys))], keys)
                 if table in ("scalars", "runs"):
                     frame = frame[~frame["run"].isin(list(keys))].dropna(axis="columns", how="all")
-            except (OSError, ReadError, KeyError) as error:
+            except (OSError, ReadError, KeyError, ValueError, TypeError) as error:
                 reason = error.what if isinstance(error, ReadError) else "It is no table of Runglass."
                 yield Problem(source.relative, self.name, f"{path.name} is left out. {reason}", source.run)
                 continue
@@ -130,9 +130,7 @@ def _curves(frame: pd.DataFrame, keys: Mapping[str, str]) -> Iterator[CurvePiece
     """Give the curves; tags of a run that were logged together share their steps again."""
     together: dict[tuple[str, bytes, bytes], tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]] = {}
     for (run, tag), points in frame.groupby(["run", "tag"], sort=False, observed=True):
-        step = points["step"].to_numpy(dtype=np.float64)
-        if len(step) and bool((np.abs(step) < _EXACT).all()) and bool((step == np.round(step)).all()):
-            step = step.astype(np.int64)
+        step = whole_steps(points["step"].to_numpy(dtype=np.float64))
         wall = points["wall_time"].to_numpy(dtype=np.float64) if "wall_time" in points.columns else None
         if wall is not None and bool(np.isnan(wall).all()):
             wall = None

@@ -208,7 +208,8 @@ class TextLogReader(_LineReader):
             return Match.NO
         found = _found_in(head)
         if found is Match.NO and len(head) == HEAD_BYTES:
-            found = _found_in(_tail(entry.path))
+            tail = entry.ending(HEAD_BYTES)
+            found = Match.NO if b"\0" in tail else _found_in(tail.partition(b"\n")[2])
         return found
 
     def _rows(self, text: str, state: _State) -> tuple[_Rows, _State]:
@@ -298,16 +299,6 @@ def _found_in(data: bytes) -> Match:
     if not rows.steps:
         rows = _matched(text, _BY_EPOCH)
     return Match.MAYBE if rows.steps else Match.NO
-
-
-def _tail(path: Path) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(file.seek(0, 2) - HEAD_BYTES, 0))
-            data = file.read(HEAD_BYTES)
-    except OSError:
-        return b""
-    return b"" if b"\0" in data else data.partition(b"\n")[2]
 
 
 def _matched(text: str, pattern: re.Pattern[str], last_date: str = "") -> _Rows:

@@ -17,7 +17,7 @@ from runglass.models.progress import quiet
 from runglass.models.readers.base import Cursor, Entry, Match, Source
 from runglass.models.readers.csv_log import CsvLogReader
 from runglass.models.store import RunStore
-from runglass.models.tables import Curve, Event, Forgotten, Problem
+from runglass.models.tables import Curve, CurvePiece, Event, Forgotten, Problem, RunFacts
 
 READER = CsvLogReader()
 
@@ -129,6 +129,32 @@ def test_that_dates_become_wall_time(tmp_path: Path) -> None:
     found = curves(written(tmp_path, text))
     assert found["loss"].wall_time is not None
     assert found["loss"].wall_time.tolist() == [1704103200.0, 1704103201.0]
+
+
+def test_that_a_row_longer_than_a_block_is_read_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runglass.models.readers.csv_log._ARROW_BLOCK_BYTES", 64)
+    rows = [f'{n},"{"long, " * (n % 9)}",{n / 2}' for n in range(40)]
+    found = curves(written(tmp_path, "step,note,loss\n" + "\n".join(rows) + "\n7,8\n"))
+    assert found["loss"].value.tolist() == [n / 2 for n in range(40)]
+
+
+def test_that_configuration_may_be_empty_throughout(tmp_path: Path) -> None:
+    events, _ = read(written(tmp_path, "step,loss,config/lr,config/seed\n0,2,,7\n1,1,,7\n"))
+    (facts,) = [event for event in events if isinstance(event, RunFacts)]
+    assert facts.config == {"seed": 7}
+
+
+@pytest.mark.parametrize("more", ["\n\n", "step,loss\n", "x,1\n,2\n"], ids=["blank", "header", "no step"])
+def test_that_new_lines_without_a_row_add_none(tmp_path: Path, more: str) -> None:
+    path = written(tmp_path, "step,loss\n0,2\n1,1\n")
+    first, cursor = read(path)
+    with open(path, "a") as file:
+        file.write(more)
+    second, _ = read(path, cursor)
+    assert curves_of([*first, *second])["loss"].value.tolist() == [2, 1]
+    assert not [event for event in second if isinstance(event, CurvePiece)]
 
 
 def test_that_what_tensorboard_downloads_has_its_tag_from_the_name_of_the_file(tmp_path: Path) -> None:

@@ -202,6 +202,47 @@ def test_that_a_log_may_have_names_that_tables_of_answers_have(tmp_path: Path, k
     assert match(written(tmp_path, *as_text, name="answers.jsonl")) is Match.NO
 
 
+def test_that_times_and_steps_of_many_alike_lines_are_those_of_each_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [1.7e9, 1.7e12, 1.7e9 + 0.5, 12.0, 5e9]
+    records = [
+        {"step": math.nan if number % 11 == 5 else number, "time": times[number % 5], "loss": 1 / (number + 1)}
+        for number in range(400)
+    ]
+    path = written(tmp_path, *records)
+    whole, _ = read(path)
+    monkeypatch.setattr("runglass.models.readers.json_lines._FEW_BYTES", 1 << 40)
+    by_line, _ = read(path)
+    ours, theirs = curves_of(whole)["loss"], curves_of(by_line)["loss"]
+    assert np.array_equal(ours.step, theirs.step)
+    assert np.array_equal(ours.value, theirs.value)
+    assert np.array_equal(ours.wall_time, theirs.wall_time, equal_nan=True)
+    assert problems_of(whole) == problems_of(by_line) == ["36 lines left out: no number under 'step'."]
+
+
+def test_that_a_part_that_is_no_text_is_none(tmp_path: Path) -> None:
+    records = [
+        {"step": 1, "split": "val", "loss": 1.0}, {"step": 2, "split": ["val"], "loss": 2.0},
+        {"step": 3, "split": None, "loss": 3.0}, {"step": 4, "split": "val", "loss": None},
+        {"step": 4, "split": "test", "loss": None},
+    ]  # fmt: skip
+    found = curves_of(read(written(tmp_path, *records))[0])
+    assert {tag: curve.value.tolist() for tag, curve in found.items()} == {"val/loss": [1.0], "loss": [2.0, 3.0]}
+
+
+def test_that_no_more_settings_and_texts_are_kept_than_anyone_can_look_at(tmp_path: Path) -> None:
+    settings = {f"setting{n}": n for n in range(300)}
+    texts = {f"text{n}": "x" for n in range(300)}
+    events, _ = read(
+        written(tmp_path, settings, *({"step": n, "loss": 1.0, **texts} for n in range(2)), {"note": "end"})
+    )
+    config = config_of(events)
+    assert sum(key.startswith("setting") for key in config) == 200
+    assert sum(key.startswith("text") for key in config) == 200
+    assert not problems_of(events)
+
+
 def test_that_deep_nesting_huge_numbers_and_other_types_cost_only_themselves(tmp_path: Path) -> None:
     deep = '{"step": 1, "x": ' + '{"a":' * 5000 + "1" + "}" * 5000 + "}"
     wide = '{"step": 2, "loss": 1' + "0" * 400 + ', "flag": true, "xs": [1, 2]}'

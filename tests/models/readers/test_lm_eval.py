@@ -116,7 +116,7 @@ def test_that_other_documents_are_left_to_others(tmp_path: Path) -> None:
 def test_that_a_document_without_scores_is_said(tmp_path: Path, text: str) -> None:
     path = tmp_path / "results.json"
     path.write_text(text)
-    with pytest.raises(ReadError, match=r"not a whole JSON|no results|no score"):
+    with pytest.raises(ReadError, match=r"not the whole of it|no results|no score"):
         read(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from runglass.models.loader import load
+from runglass.models.readers import table_file
 from runglass.models.store import RunStore
 
 BASE = {"item": ["1", "2", "3"], "label": ["a", "b", "a"], "prediction": ["a", "a", "b"]}
@@ -62,6 +64,20 @@ def test_that_lists_of_one_length_are_outputs_and_others_text(tmp_path: Path) ->
     assert rows["logit.0"].tolist() == [5.0, 1.0, 2.0]
     rows = predictions(tmp_path / "c", probs=pa.array([[0.5, 0.5], None, [1.0]]))
     assert [None if pd.isna(value) else json.loads(value) for value in rows["probs"]] == [[0.5, 0.5], None, [1.0]]
+
+
+def test_that_a_list_behind_an_empty_cell_is_text(tmp_path: Path) -> None:
+    rows = predictions(tmp_path / "a", tags=pa.array([None, ["x"], ["y", "z"]]))
+    assert rows["tags"].fillna("").tolist() == ["", '["x"]', '["y", "z"]']
+
+
+def test_that_outputs_none_of_which_is_a_number_are_no_probabilities(tmp_path: Path) -> None:
+    rows = predictions(tmp_path / "a", probs=pa.array([[math.nan, math.nan]] * 3))
+    assert not [name for name in rows.columns if name.startswith("prob.")]
+
+
+def test_that_a_header_that_is_never_closed_is_no_table(tmp_path: Path) -> None:
+    assert "It is no table of separated values" in said(opened(tmp_path, "a.csv", b'"a,b\n1,2\n'))
 
 
 def test_that_a_csv_whose_first_line_is_empty_says_so(tmp_path: Path) -> None:
@@ -132,3 +148,22 @@ def test_that_one_output_for_each_item_is_that_of_the_second_class(tmp_path: Pat
 
 def test_that_arrays_without_a_column_are_no_table(tmp_path: Path) -> None:
     assert "is a column of a table" in said(arrays(tmp_path / "t", cube=np.zeros((2, 2, 2))))
+
+
+def test_that_labels_of_other_items_than_the_outputs_make_no_answers(tmp_path: Path) -> None:
+    store = arrays(tmp_path / "a", probs=np.full((4, 2), 0.5), labels=np.zeros(3, int))
+    assert "predictions" not in {rows.table for rows in store.sources.values()}
+
+
+def test_that_arrays_that_unpack_to_far_more_than_their_size_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runglass.models.readers.table_file._SURELY_BYTES", 1000)
+    (tmp_path / "a").mkdir()
+    np.savez_compressed(tmp_path / "a" / "a.npz", probs=np.zeros((100_000, 2)), labels=np.zeros(100_000, int))
+    assert "times its size: no outputs of a model do" in said(load([tmp_path / "a"]))
+
+
+def test_that_where_memory_is_not_known_a_fixed_size_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sysconf")
+    assert table_file.memory_for_tables() == table_file._MOST_BYTES
