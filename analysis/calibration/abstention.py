@@ -17,7 +17,7 @@ from ...models.question import Analysis, Need, Question, option
 from ...models.result import Estimate, Result, counted
 from ...models.selection import is_in
 from ...models.store import RunStore
-from ..answers import at_epoch, in_natural_order, present, unanswered
+from ..answers import at_epoch, in_natural_order, present, rightness, unanswered
 from ..resampling import DRAWS, percentile_interval, wilson
 
 _RATES = ("abstain_recall", "abstain_error", "abstained", "precision", "base_accuracy", "kept_good")
@@ -49,10 +49,10 @@ class Abstention(Result):
         e = self.estimates
         if len(self.seeds):
             last = self.seeds.iloc[-1]
+            right = f"answers kept are {100 * last['accuracy']:.1f} % right, and " if last["accuracy"] >= 0 else ""
             return (
-                f"A vote of {int(last['seeds'])} seeds abstains from {100 * last['abstained']:.1f} % of items; answers kept "
-                f"are {100 * last['accuracy']:.1f} % right, and halves of the seeds keep different ones on "
-                f"{100 * last['disagree']:.2f} %."
+                f"A vote of {int(last['seeds'])} seeds abstains from {100 * last['abstained']:.1f} % of items; {right}"
+                f"halves of the seeds keep different ones on {100 * last['disagree']:.2f} %."
             )
         recall, error = e["abstain_recall"], e["abstain_error"]
         return (
@@ -87,7 +87,9 @@ class AbstentionQuestion(Question):
     def answer(self, store: RunStore, *, engine: Engine = LOCAL, progress: Progress = quiet) -> Abstention:
         """Cross base and abstention, or vote."""
         frame = at_epoch(store.rows("predictions"), None)
-        return self._voted(frame) if self.seeds else self._crossed(frame)
+        if self.seeds:
+            return self._voted(frame)
+        return self._crossed(frame if present(frame, ["correct"]) else frame.assign(correct=rightness(frame)))
 
     def _crossed(self, frame: pd.DataFrame) -> Abstention:
         notes: list[str] = []
@@ -180,22 +182,24 @@ class AbstentionQuestion(Question):
         if present(frame, ["label"]):
             labels = frame.drop_duplicates("item").set_index("item")["label"].reindex(answers.index)
             place = {str(name): number for number, name in enumerate(names)}
-            label = np.array([place.get(str(value), -2) for value in labels])
+            label = np.array([-1 if pd.isna(value) else place.get(str(value), -2) for value in labels])
         generator = np.random.default_rng(self.seed)
         rows = []
         for size in range(2, m + 1):
             found = [self._once(codes, label, size, generator) for _ in range(1 if size == m else 30)]
             abstained, accuracy, disagree = (np.array(part) for part in zip(*found, strict=True))
-            rows.append({"seeds": size, "abstained": float(abstained.mean()), "accuracy": float(np.mean(accuracy)),
+            known = accuracy[np.isfinite(accuracy)]
+            rows.append({"seeds": size, "abstained": float(abstained.mean()),
+                         "accuracy": float(known.mean()) if len(known) else math.nan,
                          "disagree": float(np.mean(disagree))})  # fmt: skip
         kept, top = selective_vote(codes, self.significance)
-        right = np.where(kept, top == label, np.nan)
+        right = np.where(kept & (label != -1), top == label, np.nan)
         drawn = generator.integers(len(codes), size=(self.draws, len(codes)))
         estimates = {"n": Estimate(len(codes), unit="items", why_no_interval="a count"),
                      "seeds": Estimate(m, why_no_interval="a count")}  # fmt: skip
         low, high = percentile_interval((~kept)[drawn].mean(axis=1), self.level)
         estimates["abstained"] = Estimate(float((~kept).mean()), float(low), float(high), self.level)
-        if kept.any() and (label != -1).any():
+        if np.isfinite(right).any():
             resampled = right[drawn]
             counted_rows = np.isfinite(resampled).sum(axis=1)
             values = np.where(counted_rows > 0, np.nansum(resampled, axis=1) / np.maximum(counted_rows, 1), np.nan)
@@ -224,7 +228,8 @@ class AbstentionQuestion(Question):
         """Give abstention, accuracy of kept answers, and disagreement of two halves, for random `size` seeds."""
         chosen = generator.permutation(codes.shape[1])[:size]
         kept, top = selective_vote(codes[:, chosen], self.significance)
-        accuracy = float((top == label)[kept].mean()) if kept.any() else math.nan
+        known = kept & (label != -1)
+        accuracy = float((top == label)[known].mean()) if known.any() else math.nan
         halves = [
             selective_vote(codes[:, part], self.significance) for part in (chosen[: size // 2], chosen[size // 2 :])
         ]
@@ -271,7 +276,7 @@ def figure(question: AbstentionQuestion, result: Abstention) -> FigureSpec:
         return FigureSpec(title="Vote of seeds", subtitle=f"significance {question.significance:g}", panels=(panel,),
                           caption=result.summary())  # fmt: skip
     counts = result.mosaic[["abstained", "right", "wrong"]].to_numpy(float)
-    share = counts / counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     texts = tuple(tuple(f"{int(k):,}\n{100 * s:.1f} %" for k, s in zip(row, part, strict=True))
                   for row, part in zip(counts, share, strict=True))  # fmt: skip
     cells = Cells(key="mosaic", values=share, rows=("base right", "base wrong"), columns=("abstained", "right", "wrong"),

@@ -234,9 +234,9 @@ def _expected(q: np.ndarray, p: np.ndarray, answer: np.ndarray) -> dict[str, flo
     false, missed = chosen.sum(axis=0) - true, q.sum(axis=0) - true
     found = {name: float(value) for name, value in _from_counts(true, false, missed).items()}
     found["accuracy"] = float(true.sum() / len(q))
-    found["auroc"] = float(
-        np.nanmean([_soft_auroc(p[:, k], q[:, k]) for k in ([1] if classes == 2 else range(classes))])
-    )
+    areas = np.array([_soft_auroc(p[:, k], q[:, k]) for k in ([1] if classes == 2 else range(classes))])
+    known = areas[~np.isnan(areas)]
+    found["auroc"] = float(known.mean()) if len(known) else math.nan
     return found
 
 

@@ -147,8 +147,8 @@ def _logged(store: RunStore, asked: ActiveTestingQuestion) -> ActiveTest:
     from ..answers import rightness
 
     frame = store.rows("predictions")
-    for name in (asked.drawn, asked.chance):
-        if name not in frame.columns:
+    for name in (asked.drawn, asked.chance, asked.by):
+        if name and name not in frame.columns:
             raise AnalysisError(f"The predictions have no column called {name!r}.")
     if asked.by and asked.version:
         frame = frame[frame[asked.by].astype(str) == asked.version]

@@ -237,7 +237,8 @@ def _points(store: RunStore, asked: LossToErrorQuestion) -> tuple[RunPoints, str
     points = asked.points(store, [asked.variant] if asked.variant else [])
     notes = [note for note in points.notes if not (asked.variant and note.startswith("Attention"))]
     if asked.error:
-        values = values_of(store, points.frame, asked.error)
+        runs = store.rows("runs")
+        values = points.frame["run"].map(dict(zip(runs["run"], values_of(store, runs, asked.error), strict=True)))
         what = asked.error
         if higher_is_better(asked.error):
             values, what = 1 - values, f"1 − {asked.error}"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.curves.crossover import Crossover, CrossoverQuestion, crossings, figure
-from runglass.models.errors import AnalysisError
+from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import FigureSpec, Rule
 from runglass.models.loader import load
 from runglass.models.store import RunStore
@@ -109,3 +109,31 @@ def test_that_the_arms_said_to_cross_in_the_sample_do() -> None:
     result, _ = asked(store, tag="val/loss", group_by=(), first="sgd-cosine", second="adamw-constant")
     assert len(result.at) >= 1
     assert result.estimates["crossing"].low <= result.estimates["crossing"].value <= result.estimates["crossing"].high
+
+
+def test_that_between_places_the_arms_are_straight_in_logarithms_and_seeds_of_a_place_are_redrawn() -> None:
+    events: list[Any] = []
+    places = {"a": (10, 1000, 100000), "b": (30, 1000, 30000)}
+    for family, exponent in (("a", 0.2), ("b", 0.4)):
+        for size in places[family]:
+            for seed in range(4):
+                run = f"{family}-{size}-{seed}"
+                events.append(RunFacts(run, config={"params": size, "family": family, "seed": seed}))
+                amplitude = 1.0 if family == "a" else 1000.0**0.2
+                value = amplitude * size**-exponent * math.exp(0.02 * (seed - 1.5))
+                events.append(CurvePiece(run, np.arange(2), {"loss": np.array([9.0, value])}))
+    result, _ = asked(RunStore().adding(events), along="params", group_by=("family",))
+    assert result.at[0] == pytest.approx(1000, rel=1e-6)
+    crossing = result.estimates["crossing"]
+    assert crossing.low < 1000 < crossing.high
+    arm = next(one for one in result.arms if one.name.endswith("a"))
+    cells = [math.log(cell.mean()) for cell in arm.cells]
+    expected = np.interp(np.log([30, 1000, 30000]), np.log([10, 1000, 100000]), cells)
+    np.testing.assert_allclose(np.log(arm.mean), expected)
+    with pytest.raises(AnalysisError, match="no column called 'width'"):
+        asked(RunStore().adding(events), along="width", group_by=("family",))
+    apart = [one for one in events if one.run.startswith("a") or "-30-" not in one.run]
+    with pytest.raises(TooLittleData, match="2 values of params"):
+        asked(
+            RunStore().adding([one for one in apart if "-30000-" not in one.run]), along="params", group_by=("family",)
+        )

@@ -153,3 +153,32 @@ def test_that_either_table_of_ratings_will_do_and_both_are_inputs() -> None:
     assert ANALYSIS.inputs == ("comparisons", "predictions")
     assert AgreementQuestion.missing(RunStore()) == "needs a comparisons or a predictions table; none is open"
     assert AgreementQuestion.missing(store_of(ratings([[1, 2]]))) == ""
+
+
+def test_that_the_judge_and_one_person_stand_beside_each_other_by_category() -> None:
+    frame = ratings([["a", "a", "a", "a"]] * 12 + [["b", "b", "b", "a"]] * 12)
+    frame["kind"] = ["easy" if int(item[1:]) < 12 else "hard" for item in frame["item"]]
+    question = AgreementQuestion(judge="r3", category="kind", draws=100)
+    spec = figure(question, question.answer(store_of(frame)))
+    panel = next(panel for panel in spec.panels if panel.key == "ceiling")
+    shown = {mark.key: mark for mark in panel.marks}
+    assert panel.y.names == ("easy", "hard", "all items")
+    assert shown["judge"].x.tolist() == [100, 0, 50]  # type: ignore[union-attr]
+    assert shown["ceiling"].x.tolist() == [100, 100, 100]  # type: ignore[union-attr]
+
+
+def test_that_ratings_of_many_values_agree_as_often_as_two_of_an_item_are_the_same() -> None:
+    # Of 1,500 different numbers; three raters, two of whom say the same on every third item.
+    numbers = np.arange(1500, dtype=float)
+    rows = [[x, x if i % 3 == 0 else x + 0.25, x + 0.5] for i, x in enumerate(numbers)]
+    result = asked(ratings(rows), scale="interval", draws=100)
+    assert result.estimates["p_o"].value == pytest.approx((1 / 3) * (1 / 3))
+    assert "fleiss_kappa" not in result.estimates
+
+
+def test_that_a_category_of_few_items_has_no_interval() -> None:
+    frame = ratings([["a", "a", "a"]] * 20 + [["b", "b", "a"]] * 2)
+    frame["kind"] = ["many" if int(item[1:]) < 20 else "few" for item in frame["item"]]
+    table = asked(frame, judge="r2", category="kind").tables["categories"].set_index("category")
+    assert np.isnan(table.loc["few", "judge_low"])
+    assert table.loc["many", "judge_low"] == 1

@@ -161,3 +161,39 @@ def test_that_the_targets_of_the_law_can_be_dragged() -> None:
     answer = ask(analysis("scaling.overtraining"), {"draws": 100}, Opened(store))
     options = {mark.option for _, mark in answer.figure().marks() if isinstance(mark, Rule) and mark.option}
     assert options == {"target_flops", "target_ratio"}
+
+
+def test_that_an_error_may_be_one_less_a_rate_of_the_runs_and_each_training_set_has_its_curve() -> None:
+    store = store_of()
+    plain = asked(store, tasks=("a",))
+    runs = store.rows("runs")[["run", "params", "tokens", "loss"]]
+    scores = store.rows("scores").query("task == 'a'").set_index("model")["value"]
+    runs = runs.assign(accuracy=runs["run"].map(scores), data="web")
+    few = runs.head(3).assign(run=lambda f: f["run"] + "x", data="books")
+    both = RunStore().adding([TableRows("runs.csv", "test", pd.concat([runs, few]), "runs")])
+    told = asked(both, error="accuracy", variant="data")
+    assert value(told, "gamma") == pytest.approx(value(plain, "gamma"), rel=1e-6)
+    assert told.result.what == "1 − accuracy"
+    assert any(note.startswith("books left out: needs at least 5 runs") for note in told.result.notes)
+    assert told.figure().panels
+    with pytest.raises(TooLittleData, match="at least 5 runs"):
+        asked(RunStore().adding([TableRows("runs.csv", "test", few, "runs")]), error="accuracy")
+
+
+def test_that_runs_without_an_error_and_scores_that_are_no_rates_are_said() -> None:
+    store = store_of()
+    scores = store.rows("scores")
+    runs = TableRows("runs.csv", "test", store.rows("runs")[["run", "params", "tokens", "loss"]], "runs")
+
+    def with_scores(frame: pd.DataFrame) -> RunStore:
+        return RunStore().adding([runs, TableRows("scores.csv", "test", frame, "scores")])
+
+    lacking = asked(with_scores(scores[~((scores["model"] == "m3") & (scores["task"] == "b"))]))
+    assert "1 model lack one of the tasks." in lacking.result.notes
+    assert "1 run left out: no error." in lacking.result.notes
+    with pytest.raises(AnalysisError, match="outside"):
+        asked(with_scores(scores.assign(value=scores["value"] * 100)))
+    with pytest.raises(AnalysisError, match="both a loss and an error"):
+        asked(with_scores(scores.assign(model="other " + scores["model"])))
+    with pytest.raises(AnalysisError, match="what error the runs make"):
+        asked(RunStore().adding([runs]))

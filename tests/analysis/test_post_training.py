@@ -144,3 +144,32 @@ def test_that_tuning_runs_are_read_through_the_mapper(tmp_path: Path) -> None:
     data = opened([str(tmp_path)], column_map(["tokens=sft_size"], []))
     answer = ask(ANALYSIS, {"draws": 100, "variant": "student"}, data)
     assert answer.result.estimates["a/per_doubling"].value == pytest.approx(0.04, abs=0.005)
+
+
+def test_that_a_variant_of_too_few_sizes_is_left_out_and_alone_it_is_refused() -> None:
+    both = table(whole=scores(), short=scores()[:6])
+    assert any(note.startswith("short left out: needs") for note in asked(both).result.notes)
+    with pytest.raises(TooLittleData, match="4 sizes"):
+        asked(table(short=scores()[:6], shorter=scores()[:4]))
+
+
+def test_that_gaps_and_errors_are_drawn_where_they_were_asked_for() -> None:
+    long, short = scores(0.2, 0.05, seed=1, noise=0.003), scores(0.28, 0.03, seed=2, noise=0.003)
+    frame = table(long=long, short=short)
+    falls = 0.6 - 0.05 * np.log2(frame["tokens"] / SIZES[0])
+    answer = asked(frame.assign(reasoning=falls), compare=("long", "short"), errors=("reasoning",))
+    panels = {panel.key: {mark.key: mark for mark in panel.marks} for panel in answer.figure().panels}
+    crossing = panels["gap"]["crossing"]
+    assert isinstance(crossing, Rule)
+    assert crossing.at == answer.result.estimates["crossing_size"].value
+    gap = panels["gap"]["gap line"]
+    assert isinstance(gap, Line)
+    np.testing.assert_array_equal(gap.y, answer.result.tables["gap"]["gap"])
+    for variant in ("long", "short"):
+        assert panels["errors"][f"errors {variant}"].y == pytest.approx([-0.05], abs=1e-6)  # type: ignore[union-attr]
+
+
+def test_that_a_target_far_beyond_the_sizes_is_not_to_be_believed() -> None:
+    answer = asked(table(a=scores()), target_size=1000 * SIZES[-1])
+    assert "the target is more than 100 times the largest size" in answer.result.reasons
+    assert "not to be believed far out" in answer.figure().subtitle

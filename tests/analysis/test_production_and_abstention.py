@@ -194,3 +194,117 @@ def test_that_the_cut_off_leaves_boxes_out() -> None:
     assert result.estimates["n"].value == (frame["confidence"] >= 0.5).sum()
     with pytest.raises(AnalysisError, match="iou"):
         DetectionQuestion().answer(store_of(frame.drop(columns="iou")))
+
+
+def test_that_abstention_may_stand_in_columns_beside_one_table() -> None:
+    two = AbstentionQuestion(base="base", version="tuned").answer(store_of(abstaining())).estimates
+    tuned = abstaining().query("version == 'tuned'")
+    flat = tuned.assign(
+        base_correct=[1, 1, 1, 1, 0, 0, 0, 0], silent=tuned["prediction"].isna().astype(float), prediction="x"
+    )
+    one = AbstentionQuestion(abstained="silent").answer(store_of(flat)).estimates
+    assert {name: estimate.value for name, estimate in one.items()} == {name: two[name].value for name in two}
+    # Without a column of right and wrong, answers are compared with labels.
+    labelled = abstaining().assign(label="x").drop(columns="correct")
+    told = AbstentionQuestion(base="base", version="tuned").answer(store_of(labelled)).estimates
+    assert (told["base_accuracy"].value, told["abstained"].value) == (1, 3 / 8)
+    question = AbstentionQuestion(base="base", version="tuned")
+    json.dumps(to_json(abstention.figure(question, question.answer(store_of(labelled)))))
+
+
+def test_that_what_abstention_lacks_is_said() -> None:
+    frame = abstaining()
+    tuned = frame.query("version == 'tuned'").assign(base_correct=1.0)
+    for rows, options, error, said in (
+        (tuned, {"abstained": "nowhere"}, AnalysisError, "no column called 'nowhere'"),
+        (tuned, {"answerable": "nowhere"}, AnalysisError, "no column called 'nowhere'"),
+        (
+            tuned.assign(correct=np.nan, prediction="x", base_correct=[1.0] + [np.nan] * 7),
+            {},
+            AnalysisError,
+            "are right",
+        ),
+        (frame, {"base": "base", "version": "none"}, TooLittleData, "both the base and the abstaining"),
+        (pd.concat([frame, frame.head(1)]), {"base": "base", "version": "tuned"}, AnalysisError, "more than once"),
+        (frame, {"seeds": "nowhere"}, AnalysisError, "column of seeds"),
+        (frame.query("version == 'base'"), {"seeds": "version"}, TooLittleData, "at least 2 seeds"),
+    ):
+        with pytest.raises(error, match=said):
+            AbstentionQuestion(**options).answer(store_of(rows))  # type: ignore[arg-type]
+    unknown = tuned.assign(base_correct=np.nan).head(4)
+    with pytest.raises((AnalysisError, TooLittleData)):
+        AbstentionQuestion().answer(store_of(unknown))
+
+
+def test_that_a_vote_without_labels_has_no_precision_and_unknown_labels_count_for_nothing() -> None:
+    rows = pd.DataFrame([{"item": str(i), "run": seed, "version": str(seed), "prediction": "a", "label": "ab"[i % 2]}
+                         for i in range(40) for seed in range(8)])  # fmt: skip
+    known = AbstentionQuestion(seeds="run", draws=50).answer(store_of(rows))
+    assert known.estimates["precision"].value == 0.5
+    half = rows.assign(label=rows["label"].where(rows["item"].astype(int) < 20))
+    assert AbstentionQuestion(seeds="run", draws=50).answer(store_of(half)).estimates["precision"].value == 0.5
+    blind = AbstentionQuestion(seeds="run", draws=50).answer(store_of(rows.drop(columns="label").assign(correct=1.0)))
+    assert "precision" not in blind.estimates
+    assert "right" not in blind.summary()
+
+
+def test_that_a_row_of_the_reference_is_mapped_by_folds_it_is_not_in() -> None:
+    generator = np.random.default_rng(5)
+    n = 60
+    p = generator.random(n)
+    frame = pd.DataFrame(
+        {"item": np.arange(n).astype(str), "prob.0": 1 - p, "prob.1": p, "label": (generator.random(n) < p) * 1}
+    )
+
+    def foretold(label: Any, prefix: str = "") -> float:
+        told = frame.assign(label=label)
+        both = [told.assign(split="reference"), told.assign(split="again", item=prefix + told["item"])]
+        question = CbpeQuestion(draws=20, chunk="item", split="split")
+        return question.answer(store_of(pd.concat(both))).estimates[f"{prefix}30/accuracy"].value
+
+    flipped = frame["label"].where(frame.index != 30, 1 - frame["label"])
+    assert foretold(flipped) == foretold(frame["label"])
+    assert foretold(flipped, "x") != foretold(frame["label"], "x")  # other items, as far as anyone knows
+
+
+def test_that_metrics_of_several_classes_are_means_over_those_that_occur() -> None:
+    from scipy.stats import rankdata
+
+    generator = np.random.default_rng(6)
+    n = 600
+    p = generator.dirichlet([1, 1, 1], size=n)
+    label = (generator.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    frame = pd.DataFrame(p, columns=["prob.0", "prob.1", "prob.2"])
+    frame = frame.assign(
+        item=np.arange(n).astype(str), label=label, split=np.repeat(["reference", "later"], [200, 400])
+    )
+    rows = CbpeQuestion(draws=20, calibrate=False).answer(store_of(frame)).chunks.set_index("metric")
+    q, y = p[200:], label[200:]
+    answer = q.argmax(axis=1)
+    hit = np.array([((answer == k) & (y == k)).sum() for k in range(3)])
+    given, there = np.bincount(answer, minlength=3), np.bincount(y, minlength=3)
+    assert rows.loc["precision", "realised"] == pytest.approx((hit / given).mean())
+    assert rows.loc["recall", "realised"] == pytest.approx((hit / there).mean())
+    assert rows.loc["f1", "realised"] == pytest.approx((2 * hit / (given + there)).mean())
+    areas = [
+        (rankdata(q[:, k])[y == k].sum() - there[k] * (there[k] + 1) / 2) / (there[k] * (400 - there[k]))
+        for k in range(3)
+    ]
+    assert rows.loc["auroc", "realised"] == pytest.approx(np.mean(areas))
+    assert rows.loc["accuracy", "estimated"] == pytest.approx(q.max(axis=1).mean())
+    marks = {
+        mark.key for _, mark in cbpe.figure(CbpeQuestion(), CbpeQuestion(draws=20).answer(store_of(frame))).marks()
+    }
+    assert "realised" in marks
+
+
+def test_that_performance_before_labels_says_what_it_lacks() -> None:
+    frame = production(50)
+    for rows, options, said in (
+        (frame.drop(columns=["prob.0", "prob.1"]).assign(confidence=0.5), {}, "probabilities of all classes"),
+        (frame[frame["split"] == "reference"], {}, "another split than reference"),
+        (frame, {"shift": "nowhere"}, "no column called 'nowhere'"),
+        (frame.assign(model="m"), {"model": "n"}, "none that are kept"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            CbpeQuestion(**options).answer(store_of(rows))  # type: ignore[arg-type]

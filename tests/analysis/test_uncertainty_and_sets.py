@@ -226,3 +226,41 @@ def test_that_levels_are_read_from_names() -> None:
     assert quantile_columns(frame, ()) == {"q0.05": 0.05, "p95": 0.95, "quantile_50": 0.5}
     with pytest.raises(AnalysisError, match="no column of a quantile"):
         quantile_columns(frame, ("quality",))
+
+
+def test_that_randomised_sets_hold_as_often_as_asked_and_are_smaller() -> None:
+    """Romano, Sesia and Candès (2020): the class on the border is in by chance, so that coverage is exact."""
+    frame = classified(4000)
+    plain, drawn = (
+        ConformalQuestion(score="cumulative", randomised=flag, draws=20).answer(store_of(frame)).estimates
+        for flag in (False, True)
+    )
+    assert drawn["coverage"].value == pytest.approx(0.9, abs=0.02)
+    assert drawn["mean_size"].value < plain["mean_size"].value
+
+
+def test_that_the_rows_to_calibrate_on_may_be_told_by_a_column() -> None:
+    frame = classified(400).assign(part=["old"] * 100 + ["new"] * 300)
+    result = ConformalQuestion(split="part", fit_on="old", draws=20).answer(store_of(frame))
+    scores = 1 - frame[[f"prob.{k}" for k in range(4)]].to_numpy()[np.arange(400), frame["label"]]
+    assert result.estimates["quantile"].value == pytest.approx(np.sort(scores[:100])[math.ceil(101 * 0.9) - 1])
+    assert result.estimates["n_calibration"].value == 100
+    assert result.estimates["coverage"].value == pytest.approx(
+        (scores[100:] <= result.estimates["quantile"].value).mean()
+    )
+    for options, said in (
+        ({"split": "nowhere"}, "no column called 'nowhere'"),
+        ({"split": "part", "fit_on": "none"}, "part = none to calibrate on"),
+        ({"group": "nowhere"}, "no column called 'nowhere'"),
+        ({"model": "nobody"}, "none that are kept"),
+        ({"score": "residual"}, "--actual and --forecast"),
+        ({"score": "quantile"}, "--actual, --lower and --upper"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            ConformalQuestion(**options).answer(store_of(frame.assign(model="m")))  # type: ignore[arg-type]
+    with pytest.raises(TooLittleData, match="not calibrated on"):
+        ConformalQuestion(split="part", fit_on="old").answer(store_of(frame.head(100)))
+    with pytest.raises(TooLittleData, match="whose label is among the classes"):
+        ConformalQuestion().answer(store_of(frame.assign(label="other")))
+    with pytest.raises(AnalysisError, match="probabilities of all"):
+        ConformalQuestion().answer(store_of(frame[["item", "label"]].assign(confidence=0.5)))

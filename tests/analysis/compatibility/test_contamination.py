@@ -11,7 +11,7 @@ from runglass.analysis.compatibility.contamination_threshold import figure as sw
 from runglass.analysis.compatibility.leak_gap import LeakGapQuestion
 from runglass.analysis.compatibility.leak_gap import figure as gap_figure
 from runglass.analysis.paired_tests import newcombe_independent
-from runglass.models.errors import TooLittleData
+from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Points
 from runglass.models.store import RunStore
 
@@ -188,3 +188,49 @@ def test_that_a_gap_far_from_those_of_others_is_flagged(stored: Stored) -> None:
 def test_that_a_split_is_asked_for(stored: Stored) -> None:
     with pytest.raises(TooLittleData, match="may have leaked"):
         LeakGapQuestion().answer(stored(scored(np.ones(3), np.zeros(3))))
+
+
+def test_that_a_gap_over_the_control_on_different_items_is_welchs(stored: Stored) -> None:
+    from scipy.stats import ttest_ind
+
+    generator = np.random.default_rng(4)
+    answers = {
+        (model, split): (generator.random(n) < p).astype(int).tolist()
+        for split, n in (("public", 90), ("private", 60))
+        for model, p in (("control", 0.6), ("leaky", 0.9 if split == "public" else 0.6))
+    }
+    question = LeakGapQuestion(control="control", chance=0.25)
+    result = question.answer(stored(parts(answers, paired=False)))
+    row = result.tables["gaps"].set_index("version").loc["leaky"]
+    better = {split: np.array(answers["leaky", split]) - answers["control", split] for split in ("public", "private")}
+    theirs = ttest_ind(better["public"], better["private"], equal_var=False).confidence_interval()
+    assert row["over_control"] == pytest.approx(better["public"].mean() - better["private"].mean())
+    assert (row["over_control_low"], row["over_control_high"]) == pytest.approx((theirs.low, theirs.high))
+    assert "over control it is" in result.summary()
+    chance = next(mark for _, mark in gap_figure(question, result).marks() if mark.key == "chance")
+    assert chance.at == 25  # type: ignore[union-attr]
+
+
+def test_that_what_cannot_be_compared_with_a_leak_is_said(stored: Stored) -> None:
+    answers = {("m", "public"): [1, 0, 1], ("m", "private"): [0, 0, 1], ("n", "public"): [1, 1, 1]}
+    store = stored(parts(answers, paired=False))
+    with pytest.raises(AnalysisError, match="No model 'n' answered both parts"):
+        LeakGapQuestion(control="n").answer(store)
+    with pytest.raises(AnalysisError, match="guessed credit"):
+        LeakGapQuestion(unanswered="guess").answer(store)
+    alone = {("m", "public"): [1, 0, 1], ("n", "private"): [1, 1, 1]}
+    with pytest.raises(TooLittleData, match="both public and private by one model"):
+        LeakGapQuestion().answer(stored(parts(alone, paired=False)))
+
+
+def test_that_among_gaps_that_are_all_alike_none_stands_out(stored: Stored) -> None:
+    answers = {(f"m{k}", split): [1] * count + [0] * (10 - count) for k in range(5)
+               for split, count in (("public", 8 + (k == 0)), ("private", 6))}  # fmt: skip
+    assert not LeakGapQuestion().answer(stored(parts(answers, paired=False))).tables["gaps"]["outlier"].any()
+
+
+def test_that_a_threshold_is_asked_of_a_version_that_is_there(stored: Stored) -> None:
+    with pytest.raises(AnalysisError, match="no column called 'nowhere'"):
+        ContaminationQuestion(by="nowhere", scores=("overlap",)).answer(
+            stored(scored(np.ones(3), np.zeros(3)).assign(overlap=0.5))
+        )

@@ -206,3 +206,43 @@ def test_that_a_budget_needs_answers_that_are_right_or_wrong(stored: Stored) -> 
     frame = scores(np.array([0.2, 0.4, 0.1]), np.array([0.3, 0.4, 0.2]))
     with pytest.raises(AnalysisError, match="right or wrong"):
         TostQuestion(budget=0.1).answer(stored(frame))
+
+
+def test_that_regressions_of_whole_clusters_have_the_bound_of_their_means(answered: Answered) -> None:
+    from scipy.stats import t
+
+    # Ten pages of ten items: as many regressions as (1, 0, 2, 0, 0, 1, 0, 3, 0, 1) on each.
+    broke = np.array([1, 0, 2, 0, 0, 1, 0, 3, 0, 1])
+    new = [letter for count in broke for letter in "b" * count + "a" * (10 - count)]
+    page = [f"p{i // 10}" for i in range(100)]
+    found = TostQuestion(cluster="page").answer(answered(["a"] * 100, new, page=page)).estimates
+    rates = broke / 10
+    expected = rates.mean() + t.ppf(0.95, 9) * rates.std(ddof=1) / np.sqrt(10)
+    assert found["nfr"].value == pytest.approx(0.08)
+    assert found["nfr"].high == pytest.approx(expected)
+
+
+def test_that_each_group_is_tested_on_its_own_items(stored: Stored) -> None:
+    from scipy.stats import ttest_rel
+
+    generator = np.random.default_rng(9)
+    old = generator.normal(5, 1, 200)
+    kind = np.repeat(["even", "odd"], 100)
+    new = old + generator.normal(0, 0.2, 200) + np.where(kind == "odd", 0.5, 0.0)
+    frame = pd.concat(
+        [
+            pd.DataFrame(
+                {"version": name, "item": np.arange(200).astype(str), "correct": 1, "loss": loss, "kind": kind}
+            )
+            for name, loss in (("v1", old), ("v2", new))
+        ]
+    )
+    question = TostQuestion(value="loss", margin=0.1, group="kind")
+    result = question.answer(stored(frame))
+    table = result.tables["groups"].set_index("group")
+    for name in ("even", "odd"):
+        inside = kind == name
+        theirs = ttest_rel(new[inside], old[inside]).confidence_interval(0.90)
+        assert (table.loc[name, "low"], table.loc[name, "high"]) == pytest.approx((theirs.low, theirs.high))
+    assert table["verdict"].to_dict() == {"all items": "not inferior", "even": "equivalent", "odd": "not inferior"}
+    assert tost_figure(question, result).panels[0].y.names == ("all items", "even", "odd")
