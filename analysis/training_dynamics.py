@@ -150,7 +150,7 @@ def dynamics_of(
 def _numbers(frame: pd.DataFrame, what: str, column: str) -> tuple[np.ndarray, list[str]]:
     if column:
         numbers = frame[column].to_numpy(float)
-        if what in ("gold", "loss") and (np.nanmin(numbers) < 0 or (what == "gold" and np.nanmax(numbers) > 1)):
+        if what in ("gold", "loss") and ((numbers < 0).any() or (what == "gold" and (numbers > 1).any())):
             raise AnalysisError(f"{column!r} holds numbers that are no {'probability' if what == 'gold' else 'loss'}.")
         return numbers, []
     if what == "right":

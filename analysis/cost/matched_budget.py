@@ -150,7 +150,7 @@ class MatchedBudgetQuestion(AttemptsQuestion):
 
 def _prices(attempts: Attempts, asked: MatchedBudgetQuestion) -> np.ndarray:
     if asked.prices:
-        given = dict(text.split("=", 1) for text in asked.prices if "=" in text)
+        given = {text.rpartition("=")[0]: text.rpartition("=")[2] for text in asked.prices}
         if missing := [name for name in attempts.names if name not in given]:
             raise AnalysisError(f"{missing[0]!r} has no price.", remedy="Write MODEL=PRICE for every model.")
         try:

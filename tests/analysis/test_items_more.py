@@ -379,3 +379,51 @@ def test_that_axes_are_told_apart_and_small_groups_left_out() -> None:
     assert result.axes == ("first", "second")
     assert result.estimates["second/gap"].value == 0
     assert any("1 group of first left out" in note for note in result.notes)
+
+
+def test_that_information_says_what_it_lacks() -> None:
+    frame = pd.DataFrame(
+        {"item": list("abcd"), "version": "v", "label": list("xxxy"), "p_gold": [0.9, 0.8, 0.2, 0.6], "task": "t"}
+    )
+    for rows, options, said in (
+        (frame, {"null": "none"}, "No prediction is of 'none'"),
+        (frame, {"focus": "none"}, "No prediction is of 'none'"),
+        (frame, {"slices": "nowhere"}, "no column called 'nowhere'"),
+        (frame, {"task": "u"}, "probability of the label"),
+        (frame.drop(columns="label"), {}, "probabilities without the input"),
+        (frame.assign(p_gold=np.nan, null=-1.0), {"logp_input": "null", "logp_null": "p_gold"}, "both probabilities"),
+    ):
+        question = PviQuestion(draws=100, **options)  # type: ignore[arg-type]
+        with pytest.raises(AnalysisError, match=said):
+            question.resolved(store_of(rows)).answer(store_of(rows))
+    holes = frame.assign(logp=[-0.1, -0.2, np.nan, -1.0], null=-2.0)
+    result = drawn(PviQuestion(draws=100, logp_input="logp", logp_null="null"), holes, pvi.figure)
+    assert any(note.startswith("1 row left out: one of the two") for note in result.notes)
+    assert result.estimates["v_information"].value == pytest.approx((2 - 1.3 / 3) / math.log(2))
+
+
+def test_that_scores_of_oddness_say_what_they_lack(training: pd.DataFrame) -> None:
+    generator = np.random.default_rng(0)
+    members = pd.concat(
+        [probabilities(generator.dirichlet(np.ones(3), 40), [0] * 40, version=version).drop(columns="epoch")
+         .assign(prediction="0", level=1.0, note="n") for version in "ab"]
+    )  # fmt: skip
+    for rows, options, said in (
+        (members, {"task": "u"}, "No prediction is of the task 'u'"),
+        (members, {"columns": ("note",)}, "no column of numbers called 'note'"),
+        (members, {"before": "a", "after": "c"}, "No prediction is of 'c'"),
+        (members.filter(regex="item|version|label|prediction"), {}, "probabilities of all classes"),
+        (members[members["item"].isin(members["item"].unique()[:3])], {}, "two scores of at least"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            TypicalityQuestion(draws=100, **options).answer(store_of(rows))  # type: ignore[arg-type]
+    some = members.assign(
+        level=np.where(members["item"] == members["item"].iloc[0], np.nan, generator.random(len(members)))
+    )
+    result = TypicalityQuestion(draws=100, columns=("level",)).answer(store_of(some))
+    assert "1 item left out: some score is not known." in result.notes
+    # Of training rows without answers there is no forgetting, and members pass over rows of epochs.
+    bare = training.drop(columns=[name for name in ("correct", "prediction") if name in training.columns])
+    assert "forgetting" not in TypicalityQuestion(draws=100).answer(store_of(bare)).names
+    mixed = pd.concat([members, training.head(5).assign(version="a")])
+    assert "max probability" in TypicalityQuestion(read="members", draws=100).answer(store_of(mixed)).names

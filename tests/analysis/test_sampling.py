@@ -370,3 +370,39 @@ def test_that_instances_of_a_template_are_its_answers() -> None:
     assert moved.sum() == 3
     json.dumps(to_json(reliability.figure(question, result)))
     json.dumps(result.to_json())
+
+
+def test_that_attempts_that_cannot_be_counted_are_refused() -> None:
+    frame = attempts(np.array([[1, 0, 1], [0, 0, 1]]), task="t")
+    counts = pd.DataFrame({"item": ["a", "b"], "tried": [5.0, 5.0], "passed": [2.0, 6.0]})
+    for rows, options, said in (
+        (frame, {"task": "u"}, "No prediction is of the task 'u'"),
+        (frame, {"made": "nowhere"}, "no column called 'nowhere'"),
+        (counts, {"made": "tried"}, "Counts need both"),
+        (counts, {"made": "tried", "passed": "passed"}, "must lie between 0 and 'tried'"),
+        (frame.assign(correct=np.nan, label=None, prediction="x"), {}, "known to be right or wrong"),
+    ):
+        question = PassAtKQuestion(draws=100, **options)  # type: ignore[arg-type]
+        with pytest.raises(AnalysisError, match=said):
+            question.resolved(store_of(rows)).answer(store_of(rows))
+    holes = frame.assign(correct=frame["correct"].where(frame.index != 0))
+    result = PassAtKQuestion(draws=100).resolved(store_of(holes)).answer(store_of(holes))
+    assert "1 attempt left out: not known to be right or wrong." in result.notes
+    assert result.estimates["pass_at_1"].value == pytest.approx((1 / 2 + 1 / 3) / 2)
+
+
+def test_that_items_of_fewer_attempts_than_are_asked_about_are_listed() -> None:
+    generator = np.random.default_rng(0)
+    frame = attempts((generator.random((12, 6)) < 0.5).astype(int)).assign(
+        prediction=lambda f: np.where(f["correct"] > 0, "a", "b"), label="a", score=generator.random(72)
+    )
+    short = frame[(frame["item"] != "i3") | (frame["sample"] < 2)]
+    for question in (
+        BestOfNQuestion(draws=100, score="score", n=6),
+        SelfConsistencyQuestion(draws=100, n=6),
+        ReliabilityQuestion(draws=100, k=6),
+    ):
+        asked = question.resolved(store_of(short))
+        result = asked.answer(store_of(short))
+        assert result.tables["too_few_attempts"]["item"].tolist() == ["i3"], question
+        assert any(note.startswith("1 item left out: fewer than 6") for note in result.notes)

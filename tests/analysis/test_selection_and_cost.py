@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from runglass.analysis.answer_sheet import AnswersQuestion, answer_sheet
 from runglass.analysis.cost import compression, energy, latency_model, matched_budget, utility
 from runglass.analysis.cost.compression import CompressionQuestion
 from runglass.analysis.cost.energy import EnergyQuestion
@@ -19,7 +20,7 @@ from runglass.analysis.cost.latency_model import LatencyQuestion
 from runglass.analysis.cost.matched_budget import MatchedBudgetQuestion
 from runglass.analysis.cost.utility import UtilityQuestion, marginal_rates, mean_win_rate
 from runglass.analysis.sampling import active_testing, best_model
-from runglass.analysis.sampling.active_testing import ActiveTestingQuestion, lure_weights
+from runglass.analysis.sampling.active_testing import ActiveTestingQuestion, expected_loss, lure_weights
 from runglass.analysis.sampling.best_model import BestModelQuestion, query_entropies
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
@@ -450,3 +451,116 @@ def test_that_without_a_full_model_it_says_so() -> None:
     frame = compressed()[lambda f: f["method"] != "fp16"].assign(bits=math.nan)
     with pytest.raises(TooLittleData, match="not compressed"):
         CompressionQuestion().resolved(store_of(frame, "scores")).answer(store_of(frame, "scores"))
+
+
+def test_that_costs_beside_several_metrics_are_metrics_and_weights_share_what_performance_leaves() -> None:
+    frame = pd.DataFrame([{"model": m, "task": "t", "metric": k, "value": v, "higher_is_better": True, "n": 500, "params": p}
+                          for m, a, s, p in (("x", 0.9, 3.0, 8e6), ("y", 0.8, 2.0, 4e6), ("z", 0.6, 5.0, 1e6))
+                          for k, v in (("accuracy", a), ("speed", s))])  # fmt: skip
+    question = UtilityQuestion(weights=("speed=1", "params=3"), performance_weight=0.6, draws=100)
+    result = drawn(question, frame, utility.figure, "scores")
+    assert result.data.metrics == ("accuracy", "speed", "params")
+    np.testing.assert_allclose(result.data.values[:, 2], [0, 4e6, 7e6])  # the dearest is worth nothing
+    rates = [1.0, (3 / 0.2 + 1 / 0.1) / 2, (3e6 / 0.2 + 4e6 / 0.1) / 2]
+    expected = result.data.values / rates @ [0.6, 0.1, 0.3]
+    found = [result.estimates[f"{name}/score"].value for name in "xyz"]
+    np.testing.assert_allclose(found, expected)
+    for options, said in (
+        ({"performance": "nowhere"}, "No metric is called 'nowhere'"),
+        ({"weights": ("speed=-1",)}, "is below 0"),
+        ({"weights": ("speed=0", "params=0")}, "All other weights are 0"),
+        ({"weights": ("speed=fast",)}, "is not METRIC=NUMBER"),
+        ({"costs": ("nowhere",)}, "no column called 'nowhere'"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            UtilityQuestion(**options).answer(store_of(frame, "scores"))  # type: ignore[arg-type]
+    holes = frame[~((frame["model"] == "y") & (frame["metric"] == "speed"))]
+    assert any(
+        "1 model left out: some metric" in note for note in drawn(question, holes, utility.figure, "scores").notes
+    )
+    with pytest.raises(TooLittleData, match="with every metric"):
+        question.answer(store_of(holes[holes["model"] != "z"], "scores"))
+
+
+def test_that_models_of_one_performance_have_no_rate_and_one_alone_no_win_rate() -> None:
+    assert np.isnan(marginal_rates(np.array([[80.0, 10], [80.0, 14]]))).all()
+    assert np.isnan(mean_win_rate(np.array([[3.0, 1]]))).all()
+    level = pd.DataFrame(
+        {"model": ["x", "y"], "task": "t", "value": 0.8, "higher_is_better": True, "params": [4e6, 1e6]}
+    )
+    with pytest.raises(TooLittleData, match="performance differs"):
+        UtilityQuestion().answer(store_of(level, "scores"))
+    unknown = level.assign(value=[0.9, 0.8], params=[4e6, np.nan], flops=[1.0, 2.0])
+    with pytest.raises(TooLittleData, match="with every cost"):
+        UtilityQuestion(costs=("params", "flops")).answer(store_of(unknown, "scores"))
+
+
+def test_that_budgets_need_prices_and_items_that_all_tried() -> None:
+    frame = tried({"weak": (0.1, 12, 1.0), "strong": (0.3, 4, 3.0)})
+    for rows, options, said in (
+        (frame.drop(columns="cost"), {}, "cost of an attempt"),
+        (frame[frame["model"] == "weak"], {}, "attempts of at least 2 models"),
+        (frame, {"prices": ("weak=1",)}, "'strong' has no price"),
+        (frame, {"prices": ("weak=1", "strong=dear")}, "A price is no number"),
+        (frame, {"prices": ("weak=1", "strong=0")}, "cost above 0 of every model"),
+        (frame[(frame["model"] == "weak") == (frame["item"].astype(int) < 60)], {}, "that every model tried"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            MatchedBudgetQuestion(draws=100, **options).answer(store_of(rows))  # type: ignore[arg-type]
+    some = frame[(frame["model"] == "weak") | (frame["item"].astype(int) < 60)].drop(columns="prediction")
+    result = drawn(MatchedBudgetQuestion(draws=100), some, matched_budget.figure)
+    assert "60 items left out: not tried by every model." in result.notes
+    assert np.isnan(result.diversity).all()
+    named = drawn(MatchedBudgetQuestion(draws=100, prices=("weak=1", "strong=3")), frame, matched_budget.figure)
+    own = drawn(MatchedBudgetQuestion(draws=100), frame, matched_budget.figure)
+    assert named.estimates["weak/coverage"].value == own.estimates["weak/coverage"].value
+
+
+def test_that_the_full_model_may_be_named_or_is_that_of_most_bits() -> None:
+    frame = compressed().replace({"method": {"fp16": "gptq"}})
+    widest = drawn(CompressionQuestion(chance=0.25, draws=100), frame, compression.figure, "scores")
+    assert widest.estimates["rtn 4 bits"].value == pytest.approx(0.7)
+    named = drawn(CompressionQuestion(chance=0.25, draws=100, full="16"), frame, compression.figure, "scores")
+    assert named.estimates["rtn 4 bits"].value == pytest.approx(0.7)
+    plain = drawn(CompressionQuestion(draws=100), compressed().drop(columns="n"), compression.figure, "scores")
+    assert not plain.estimates["rtn 4 bits"].has_interval
+    for rows, options, said in (
+        (compressed(), {"method": "nowhere"}, "no column called 'nowhere'"),
+        (compressed().assign(higher_is_better=False), {}, "Lower is better"),
+        (compressed()[lambda f: f["method"] == "fp16"], {}, "of a compressed model"),
+    ):
+        question = CompressionQuestion(draws=100, **options)  # type: ignore[arg-type]
+        with pytest.raises(AnalysisError, match=said):
+            question.resolved(store_of(rows, "scores")).answer(store_of(rows, "scores"))
+
+
+def test_that_labels_are_drawn_where_a_surrogate_that_disagrees_is_sure() -> None:
+    def sheet(*answers: str) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"item": list("ab"), "prediction": list(answers), "label": ["x", "x"], "confidence": [0.9, 0.6]}
+        )
+
+    frame = pd.concat([sheet("x", "y").assign(version="v"), sheet("x", "x").assign(version="s")])
+    other = sheet("z", "z").assign(version="t")
+    made = answer_sheet(
+        store_of(pd.concat([frame, other])), AnswersQuestion(by="version"), ("v", "s", "t"), common=True
+    )
+    # The same answer: 1 - 0.9. Another of three: 0.4 is left for the two that it did not give.
+    np.testing.assert_allclose(expected_loss(made, made.column("v"), made.column("s")), [0.1, 1 - 0.4 / 2])
+
+
+def test_that_active_testing_says_what_it_lacks() -> None:
+    logged = pd.DataFrame(
+        {"item": list("abc"), "version": "v", "correct": 1.0, "drawn": [1.0, 2.0, 3.0], "chance": 0.3}
+    )
+    for rows, options, said in (
+        (logged, {"drawn": "drawn", "chance": "nowhere"}, "no column called 'nowhere'"),
+        (logged.head(1), {"drawn": "drawn", "chance": "chance"}, "at least 2 drawn items"),
+        (logged.assign(chance=1.5), {"drawn": "drawn", "chance": "chance"}, "no chances"),
+        (logged, {"drawn": "drawn", "chance": "chance", "items": 2}, "more draws than items"),
+        (confident(10), {}, "at least 20 items"),
+        (confident(50).drop(columns="confidence"), {}, "confidence of a surrogate"),
+    ):
+        question = ActiveTestingQuestion(**options)  # type: ignore[arg-type]
+        with pytest.raises(AnalysisError, match=said):
+            question.resolved(store_of(rows)).answer(store_of(rows))

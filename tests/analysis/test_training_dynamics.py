@@ -266,3 +266,66 @@ def test_that_late_learning_finds_the_wrong_labels_of_the_demo(demo: RunStore) -
     assert result.estimates["auc_of_late_learning"].low > 0.97
     json.dumps(to_json(forgetting.figure(question, result)))
     json.dumps(result.to_json())
+
+
+def test_that_what_training_rows_lack_is_said() -> None:
+    frame = gold(np.random.default_rng(0).random((6, 3)), task="t")
+    for rows, options, said in (
+        (frame, {"column": "nowhere"}, "no column called 'nowhere'"),
+        (frame, {"task": "u"}, "No prediction is of the task 'u'"),
+        (frame.assign(p_gold=np.nan), {"column": "p_gold"}, "none that are known"),
+        (frame.assign(p_gold=2.0), {"column": "p_gold"}, "no probability"),
+        (frame.drop(columns="p_gold"), {}, "how probable the label was"),
+        (frame[(frame["epoch"] == 0) == (frame["item"] < "i3")], {}, "at every epoch"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            dynamics_of(store_of(rows), "gold", **options)  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="no loss"):
+        dynamics_of(store_of(frame.assign(loss=-1.0)), "loss", column="loss")
+    for what in ("el2n", "margin"):
+        with pytest.raises(AnalysisError, match="Name columns"):
+            dynamics_of(store_of(frame.drop(columns="p_gold")), what)
+    holes = frame.assign(p_gold=frame["p_gold"].where((frame["item"] != "i2") | (frame["epoch"] != 1)))
+    found = dynamics_of(store_of(holes), "gold", until=1)
+    assert found.epochs.tolist() == [0, 1]
+    assert found.items["item"].tolist() == ["i0", "i1", "i3", "i4", "i5"]
+    assert any(note.startswith("1 row left out") for note in found.notes)
+
+
+def test_that_margins_of_log_probabilities_are_those_of_the_logits() -> None:
+    generator = np.random.default_rng(1)
+    z = generator.normal(size=(20, 3))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    rows = pd.DataFrame(
+        {"item": np.arange(20).astype(str), "epoch": 0, "label": generator.integers(0, 3, 20).astype(str)}
+    )
+    by_logit, by_probability = (
+        dynamics_of(store_of(pd.concat([rows, pd.DataFrame(values).add_prefix(kind)], axis=1)), "margin").values
+        for kind, values in (("logit.", z), ("prob.", p))
+    )
+    np.testing.assert_allclose(by_probability, by_logit)
+    own = z[np.arange(20), rows["label"].astype(int)]
+    others = np.sort(np.where(np.arange(3) == rows["label"].astype(int).to_numpy()[:, None], -np.inf, z), axis=1)[:, -1]
+    np.testing.assert_allclose(by_logit.ravel(), own - others)
+
+
+def test_that_a_score_that_is_the_same_for_all_has_no_correlation() -> None:
+    found = spearman_of_draws(np.ones(10), np.arange(10.0), draws=100, seed=0, level=0.95)
+    assert np.isnan(found.value)
+    assert found.why_no_interval == "one of them is the same for all items"
+
+
+def test_that_several_runs_of_a_training_are_held_against_one_another() -> None:
+    generator = np.random.default_rng(2)
+    level = generator.random((80, 1))
+    runs = [np.clip(level + 0.1 * generator.normal(size=(80, 4)), 0.01, 0.99) for _ in range(2)]
+    frame = pd.concat([gold(p, label="a", prediction=np.where(p.ravel() > 0.5, "a", "b"), seed=seed)
+                       for seed, p in enumerate(runs)])  # fmt: skip
+    frame["prob.a"], frame["prob.b"] = frame["p_gold"], 1 - frame["p_gold"]
+    store = store_of(frame.drop(columns="p_gold"))
+    areas = [np.log(p / (1 - p)).mean(axis=1) for p in runs]
+    result = AreaUnderMarginQuestion(draws=100).resolved(store).answer(store)
+    assert result.estimates["spearman_of_runs"].value == pytest.approx(stats.spearmanr(*areas).statistic)
+    events = [((p[:, :-1] > 0.5) & (p[:, 1:] <= 0.5)).sum(axis=1) for p in runs]
+    found = ForgettingQuestion(draws=100).resolved(store).answer(store).estimates["spearman_of_runs"]
+    assert found.value == pytest.approx(stats.spearmanr(*events).statistic, abs=0.15)
