@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..models.growing_array import Lineage, falls, lineage
+from ..models.growing_array import falls, lineage
 from ..models.result import significant
 from ..models.tables import Curve, Run
 
@@ -82,7 +82,8 @@ reach it at once, so that who watches runs one after the other should have been 
 _FEW_POINTS = 100
 """Points by which it may have grown in any case."""
 
-_JUDGED: WeakKeyDictionary[Lineage, tuple[str, int, tuple[HealthMark, ...]]] = WeakKeyDictionary()
+_JUDGED = object()
+"""By this and the tag, a lineage knows of how many points it was judged last, and how."""
 """What was found last on a curve that grows: the tag, of how many points, and what."""
 
 _REMEMBERED: WeakKeyDictionary[Curve, tuple[str, tuple[HealthMark, ...]]] = WeakKeyDictionary()
@@ -300,7 +301,7 @@ def marks_of(run: Run, tag: str = "") -> tuple[HealthMark, ...]:
     if remembered is None or remembered[0] != tag:
         remembered = _REMEMBERED[curve] = (tag, _judged(curve, tag, falls=should_fall(run, tag)))
         if (line := lineage(curve.value)) is not None:
-            _JUDGED[line] = (tag, len(curve), remembered[1])
+            line.known[_JUDGED, tag] = (len(curve), remembered[1])
     return remembered[1]
 
 
@@ -311,10 +312,11 @@ def known_marks_of(run: Run, tag: str) -> tuple[HealthMark, ...]:
     """
     curve = run.curves.get(tag)
     line = lineage(curve.value) if curve is not None else None
-    if curve is not None and line is not None and curve not in _REMEMBERED:
-        of, points, marks = _JUDGED.get(line, ("", 0, ()))
-        if of == tag and 0 <= len(curve) - points <= max(_FEW_POINTS, _WORTH_A_LOOK * points):
-            return marks
+    if curve is not None and line is not None and (_JUDGED, tag) in line.known:
+        points, marks = line.known[_JUDGED, tag]
+        if 0 <= len(curve) - points <= max(_FEW_POINTS, _WORTH_A_LOOK * points):
+            known: tuple[HealthMark, ...] = marks
+            return known
     return marks_of(run, tag)
 
 

@@ -35,6 +35,9 @@ _SETTLED_NS = 3_000_000_000
 _LIST_SECONDS = 30.0
 """Seconds after which a folder is listed again although its time says that nothing changed: not all clocks are right."""
 
+_SHARES = 16
+"""Parts of that time over which the folders that are listed again are spread."""
+
 
 def as_text(path: str) -> str:
     """Give a path as text that can be written anywhere: bytes in a name that are no text are spelled out."""
@@ -78,7 +81,7 @@ class _Listed:
     changed : int
         Its time of last change then, in ns.
     at : float
-        When that was (s, on a clock that never goes back).
+        When that was (s, on a clock that never goes back), or a few seconds earlier.
     is_settled : bool
         Whether it had not changed for so long that its time tells of the next change: file systems count it in seconds.
     sources : list of Source
@@ -131,6 +134,7 @@ class Discovery:
         self._listed: dict[Path, _Listed] = {}
         self._to_list: set[Path] = set()
         self._look = 0
+        self._lists = 0
         self._keys: dict[tuple[str, str, str], str] = {}
         self._taken: set[str] = set()
         self._labels: dict[Path, str] = {}
@@ -352,7 +356,10 @@ class Discovery:
         else:
             files, folders = [], []
         unsure = [path for path in files if path in self._decided and self._decided[path][1] is not Match.YES]
-        return _Listed(folder, changed, time.monotonic(), is_settled, sources, folders, unsure, self._look)
+        # Folders that were listed together are not all listed again together.
+        self._lists = (self._lists + 1) % _SHARES
+        at = time.monotonic() - _LIST_SECONDS / 2 * self._lists / _SHARES
+        return _Listed(folder, changed, at, is_settled, sources, folders, unsure, self._look)
 
     def _leads_first(self, link: str, top: str) -> bool:
         """Whether a link is the way on which a folder outside what was opened was met first."""

@@ -62,8 +62,10 @@ def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     new points are written behind it: older views never see them, so that an array someone still holds does not change.
     """
     total = len(old) + len(new)
+    base = old.base if type(old) is _Prefix else None
+    if type(base) is _Buffer and base.used == len(old) and total <= len(base) and base.dtype == new.dtype:
+        return _longer(base, new, total)
     dtype = old.dtype if old.dtype == new.dtype else np.result_type(old.dtype, new.dtype)
-    base = old.base if isinstance(old, _Prefix) else None
     goes_on = isinstance(base, _Buffer) and base.used == len(old) and base.dtype == dtype
     if goes_on and isinstance(base, _Buffer) and total <= len(base):
         buffer = base
@@ -71,10 +73,16 @@ def grown(old: np.ndarray, new: np.ndarray) -> np.ndarray:
         buffer = np.empty(total + total // 2 + 64, dtype).view(_Buffer)
         buffer.lineage = base.lineage if goes_on and isinstance(base, _Buffer) else Lineage()
         buffer[: len(old)] = old
-    buffer[len(old) : total] = new
+    buffer.used = len(old)
+    return _longer(buffer, new, total)
+
+
+def _longer(buffer: _Buffer, new: np.ndarray, total: int) -> _Prefix:
+    """Write new values behind those that are used of a buffer, and give all."""
+    buffer[buffer.used : total] = new
     buffer.used = total
-    made = _Prefix(total, dtype, buffer)
-    made.flags.writeable = False
+    made = _Prefix(total, buffer.dtype, buffer)
+    made.setflags(write=False)
     return made
 
 
@@ -139,28 +147,32 @@ def _written(state: np.ndarray | None, array: np.ndarray, new: np.ndarray) -> np
 
 
 @Growing
-def finite_values(state: int | None, array: np.ndarray, start: int) -> int:
-    """Give how many values of an array are finite."""
-    if len(array) - start <= _FEW:
-        return (state or 0) + sum(map(math.isfinite, array[start:].tolist()))
-    return (state or 0) + int(np.count_nonzero(np.isfinite(array[start:])))
-
-
-@Growing
-def extremes(state: tuple[float, float] | None, array: np.ndarray, start: int) -> tuple[float, float]:
-    """Give the smallest and the largest finite value of an array; infinite the wrong way round where none is finite."""
-    low, high = state if state is not None else (math.inf, -math.inf)
+def span(state: tuple[float, float, int] | None, array: np.ndarray, start: int) -> tuple[float, float, int]:
+    """Give the smallest and the largest finite value of an array, infinite the wrong way round if none is, and their number."""
+    low, high, finite = state if state is not None else (math.inf, -math.inf, 0)
     if len(array) - start <= _FEW:
         for value in array[start:].tolist():
-            if not low <= value <= high and math.isfinite(value):
-                low, high = min(low, value), max(high, value)
-        return low, high
+            if math.isfinite(value):
+                finite += 1
+                if not low <= value <= high:
+                    low, high = min(low, value), max(high, value)
+        return low, high, finite
     new = array[start:]
     if not np.isfinite(new).all():
         new = new[np.isfinite(new)]
     if len(new):
         low, high = min(low, float(new.min())), max(high, float(new.max()))
-    return low, high
+    return low, high, finite + len(new)
+
+
+def finite_values(array: np.ndarray) -> int:
+    """Give how many values of an array are finite."""
+    return span(array)[2]
+
+
+def extremes(array: np.ndarray) -> tuple[float, float]:
+    """Give the smallest and the largest finite value of an array; infinite the wrong way round where none is finite."""
+    return span(array)[:2]
 
 
 @Growing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 SHARE = 0.02
 """Share of a processor that looking may cost while nothing happens."""
 
@@ -11,14 +13,14 @@ WAITING_SHARE = 0.2
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds between two looks."""
 
-LIVE_SHARE = 0.22
+LIVE_SHARE = 0.24
 """Share of a processor that following what grows may cost, all that is computed and drawn for it included."""
 
 SOONEST = 0.1
 """Seconds between two looks at what grew a moment ago."""
 
-_LOOKS = 16
-"""Looks at what grows over which their cost is averaged: a few seconds."""
+_MEMORY = 4.0
+"""Seconds over which the cost of looks at what grows is averaged."""
 
 
 def rest(processor_seconds: float, seconds: float, *, found: bool) -> float:
@@ -43,7 +45,7 @@ class LivePace:
     """
 
     def __init__(self) -> None:
-        self._cost = 0.0
+        self._cost: float | None = None
         self._begun: tuple[float, float] | None = None
 
     def begin(self, processor: float, now: float) -> None:
@@ -56,17 +58,21 @@ class LivePace:
             of a look counts, and so does what else the user does meanwhile.
         """
         if self._begun is not None:
-            self._cost += (self._latest(processor) - self._cost) / _LOOKS
+            self._cost = self._average(processor, now)
         self._begun = (processor, now)
 
     def rest(self, processor: float, now: float) -> float:
         """Give the seconds still to wait until the next look; not above 0: none."""
         if self._begun is None:
             return 0.0
-        cost = self._cost + (self._latest(processor) - self._cost) / _LOOKS
-        return min(SHORTEST, max(SOONEST, cost / LIVE_SHARE)) - (now - self._begun[1])
+        apart = self._average(processor, now) / LIVE_SHARE
+        return min(SHORTEST, max(SOONEST, apart)) - (now - self._begun[1])
 
-    def _latest(self, processor: float) -> float:
-        """Give what the latest look cost; no more than keeps looks as far apart as they ever are."""
+    def _average(self, processor: float, now: float) -> float:
+        """Give what a look costs, the latest included; no look counts for more than the dearest that can be made up for."""
         assert self._begun is not None
-        return min(processor - self._begun[0], SHORTEST * LIVE_SHARE)
+        latest = min(processor - self._begun[0], SHORTEST * LIVE_SHARE)
+        if self._cost is None:
+            return latest
+        share = -math.expm1(-min(now - self._begun[1], SHORTEST) / _MEMORY)
+        return self._cost + (latest - self._cost) * share

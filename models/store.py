@@ -78,6 +78,7 @@ class RunStore:
         sources = dict(self.sources)
         configs = dict(self.folder_configs)
         problems = dict.fromkeys(self.problems)
+        only_grew, added = self.filter == EVERYTHING, 0
 
         def run_called(key: str) -> Run:
             return runs.get(key) or Run(key, name=PurePosixPath(key).name, ordinal=len(runs))
@@ -87,9 +88,14 @@ class RunStore:
             batch = list(together)
             pieces = [event for event in batch if isinstance(event, CurvePiece)]
             if pieces:
-                runs[pieces[0].run] = run_called(pieces[0].run).extended(*pieces)
+                run = run_called(pieces[0].run)
+                runs[run.key] = run.extended(*pieces)
+                for piece in pieces:
+                    only_grew = only_grew and piece.values.keys() <= run.curves.keys()
+                    added += len(piece.step) * len(piece.values)
                 continue
             for event in batch:
+                only_grew = only_grew and not isinstance(event, RunFacts | Forgotten)
                 match event:
                     case RunFacts():
                         runs[event.run] = run_called(event.run).knowing(event)
@@ -122,6 +128,10 @@ class RunStore:
             )
             if before is not None:
                 grown.__dict__["_before"] = before
+        if only_grew:
+            self._lend(grown, "tag_counts")
+            if "points" in self.__dict__:
+                grown.__dict__["points"] = self.points + added
         if all(sources.get(source) is rows for source, rows in self.sources.items()) and len(sources) == len(
             self.sources
         ):
@@ -182,12 +192,18 @@ class RunStore:
         keys = set(frame["run"][All(clauses).mask(frame)])
         return MappingProxyType({key: run for key, run in self.runs.items() if key in keys})
 
-    def tags(self) -> dict[str, int]:
-        """Give every tag that passes the filter with the number of kept runs that have it, most frequent first."""
+    @cached_property
+    def tag_counts(self) -> Mapping[str, int]:
+        """How many of the kept runs have each tag; the same value as long as curves only grow."""
         counts: dict[str, int] = {}
         for run in self.kept_runs.values():
             for tag in run.curves:
                 counts[tag] = counts.get(tag, 0) + 1
+        return MappingProxyType(counts)
+
+    def tags(self) -> dict[str, int]:
+        """Give every tag that passes the filter with the number of kept runs that have it, most frequent first."""
+        counts = dict(self.tag_counts)
         clauses = tuple(clause for clause in conjuncts(self.filter) if clause.columns == {"tag"})
         if clauses and counts:
             holds = All(clauses).mask(pd.DataFrame({"tag": list(counts)}))

@@ -269,7 +269,19 @@ class Run:
         curves = dict(self.curves)
         for piece in pieces:
             _extend(curves, piece)
-        return replace(self, curves=MappingProxyType(curves))
+        # `replace` takes longer than all else here, and runs that are followed are extended several times a second.
+        return Run(
+            self.key,
+            self.name,
+            self.ordinal,
+            self.reader,
+            self.source,
+            self.declared_status,
+            self.config,
+            self.facts,
+            self.x_tags,
+            MappingProxyType(curves),
+        )
 
 
 def _extend(curves: dict[str, Curve], piece: CurvePiece) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -625,7 +625,7 @@ class RunsPane(QWidget):
             self._refresh_within(_REFRESH_MS)
 
     def _on_workspace_data_changed(self) -> None:
-        only_grew = _only_grew(self._face.store.runs, self._workspace.now.kept.runs)
+        only_grew = _only_grew(self._face.store, self._workspace.now.kept)
         self._refresh_within(_GROWN_MS if only_grew else _REFRESH_MS)
 
     def _on_health_changed(self) -> None:
@@ -883,11 +883,13 @@ def _these(keys: list[str]) -> str:
     return keys[0].rpartition("/")[2] if len(keys) == 1 else f"these {len(keys)} runs"
 
 
-def _only_grew(before: Mapping[str, Run], now: Mapping[str, Run]) -> bool:
+def _only_grew(before: RunStore, now: RunStore) -> bool:
     """Whether runs are those from before, and have the tags they had."""
-    return len(before) == len(now) and all(
-        (old := before.get(key)) is run or (old is not None and old.curves.keys() == run.curves.keys())
-        for key, run in now.items()
+    if before.tag_counts is now.tag_counts:
+        return True
+    return len(before.runs) == len(now.runs) and all(
+        (old := before.runs.get(key)) is run or (old is not None and old.curves.keys() == run.curves.keys())
+        for key, run in now.runs.items()
     )
 
 

@@ -25,7 +25,7 @@ from PySide6.QtGui import QColor, QImage, QPainter, QPen
 
 from ...analysis.decimate import Places, ZoomableLine
 from ...models.figure import FigureSpec, Line, Scale
-from ...models.growing_array import continues, extremes, finite_values, lineage
+from ...models.growing_array import continues, lineage, span
 from ...models.kernels.strokes import Columns, curves_at_once, painted, stroked
 from ...resources import Theme
 from .emphasis import DIMMED
@@ -96,11 +96,13 @@ class _Curve:
             if window is None and len(x) >= _LONG and (box := self.line.box()) is not None:
                 self._box = (window, box)
                 return box
-            is_plain = window is None and "log" not in self.scales and len(x) > 0
-            if is_plain and finite_values(x) == len(x) and finite_values(y) == len(y):
-                self._box = (window, (*extremes(x), *extremes(y)))
-            else:
-                self._box = (window, line_extent(self.line, window))
+            if window is None and "log" not in self.scales and len(x) > 0:
+                left, right, known_x = span(x)
+                low, high, known_y = span(y)
+                if known_x == len(x) and known_y == len(y):
+                    self._box = (window, (left, right, low, high))
+                    return self._box[1]
+            self._box = (window, line_extent(self.line, window))
         return self._box[1]
 
     def pattern(self, theme: Theme) -> tuple[float, ...]:

@@ -214,3 +214,25 @@ def test_that_the_table_of_runs_that_grow_is_that_of_runs_read_at_once() -> None
     )
     few = skipped.keeping(Holds("ended > 1e9"))
     assert list(few.kept_runs) == ["p/a", "p/c"]
+
+
+def test_that_what_is_counted_of_curves_goes_on_while_they_only_grow() -> None:
+    def piece(run: str, tag: str, points: int) -> CurvePiece:
+        return CurvePiece(run, np.arange(points), {tag: np.ones(points)})
+
+    store = RunStore().adding([piece("a", "loss", 3), piece("b", "loss", 2)])
+    counts, points = store.tag_counts, store.points
+    assert (dict(counts), points) == ({"loss": 2}, 5)
+    longer = store.adding([piece("a", "loss", 4), SourceRead("a")])
+    assert longer.tag_counts is counts
+    assert longer.points == sum(len(run.curves["loss"]) for run in longer.runs.values()) == 9
+    for event, expected in (
+        (piece("a", "acc", 1), {"loss": 2, "acc": 1}),
+        (piece("c", "loss", 1), {"loss": 3}),
+        (RunFacts("c"), {"loss": 2}),
+        (Forgotten("a", "csv", "it shrank", ("a",)), {"loss": 1}),
+    ):
+        other = longer.adding([event])
+        assert dict(other.tag_counts) == expected
+        assert other.points == sum(len(curve) for run in other.runs.values() for curve in run.curves.values())
+        assert other.tag_counts is not counts
