@@ -179,10 +179,7 @@ def _curves(run: str, rows: list[Any]) -> Iterator[CurvePiece]:
 
 def _number(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            return None
+        return float(value)
     return None
 
 

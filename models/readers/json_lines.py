@@ -206,7 +206,7 @@ def _parsed(line: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        # Python's own parser knows NaN, Infinity and whole numbers of any size.
+        # Python writes NaN and Infinity.
         return as_python_writes(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
@@ -395,10 +395,10 @@ def _in_order(given: list[tuple[np.ndarray, np.ndarray]], rows: int) -> LoggedCo
 def _numbers(cells: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None]:
     """Give the numbers among some values, and which values are numbers (None for all)."""
     if set(map(type, cells)) <= _NUMBER_TYPES:
-        return _array(cells), None
+        return np.array(cells, dtype=np.float64), None
     numbers = [_number(cell) for cell in cells]
     present = np.array([number is not None for number in numbers])
-    return _array([np.nan if number is None else number for number in numbers]), present
+    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64), present
 
 
 def _number(cell: Any) -> float | None:
@@ -409,17 +409,3 @@ def _number(cell: Any) -> float | None:
         number = as_number(cell)
         return number if number is not None and not np.isfinite(number) else None
     return None
-
-
-def _array(numbers: Sequence[float]) -> np.ndarray:
-    try:
-        return np.array(numbers, dtype=np.float64)
-    except OverflowError:
-        return np.array([_bounded(number) for number in numbers])
-
-
-def _bounded(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return np.inf if number > 0 else -np.inf

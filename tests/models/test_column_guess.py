@@ -21,3 +21,7 @@ def test_that_the_table_is_the_one_whose_needed_columns_are_there_under_some_nam
     assert guessed_table(pd.DataFrame(columns=["question_id", "answer", "response"])) == "predictions"
     assert guessed_table(pd.DataFrame(columns=["system_a", "system_b", "preference"])) == "comparisons"
     assert guessed_table(pd.DataFrame(columns=["whatever"])) == "runs"
+
+
+def test_that_a_table_with_the_names_of_one_is_that_one():
+    assert guessed_table(pd.DataFrame({"model": ["m"], "task": ["t"], "metric": ["acc"], "value": [1.0]})) == "scores"

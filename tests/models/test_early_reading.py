@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runglass.models.early_reading import EarlyReading
-from runglass.models.errors import Cancelled
+from runglass.models.errors import Cancelled, RunglassError
 from runglass.models.loader import load
 from runglass.models.progress import CancellableProgress, quiet
 from runglass.models.store import RunStore
@@ -53,3 +53,12 @@ def test_that_a_reading_that_is_cancelled_gives_what_it_had_and_its_loader_the_r
     for events in early.loader.new_events():
         store = store.adding(events)
     assert _values(store) == _values(load([str(logs)]))
+
+
+def test_that_a_failure_to_begin_is_told_to_whoever_asks_for_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RunglassError("Nothing can be read today.")
+
+    monkeypatch.setattr("runglass.models.loader.Loader", fail)
+    with pytest.raises(RunglassError, match="today"):
+        _ = EarlyReading(["x"]).loader

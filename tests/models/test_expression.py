@@ -187,3 +187,14 @@ def test_that_comparisons_agree_with_python(a, b):
     frame = pd.DataFrame({"a": [a], "b": [b]})
     assert parse("a < b").mask(frame).tolist() == [a < b]
     assert parse("a + b >= b").mask(frame).tolist() == [a + b >= b]
+
+
+def test_that_an_expression_longer_than_anyone_writes_is_refused():
+    with pytest.raises(ExpressionError, match="too long"):
+        parse("loss + " * 20_000 + "1")
+
+
+@pytest.mark.parametrize("text", ["3 in [1, 2]", "lr in lr"])
+def test_that_in_asks_a_column_about_a_list(text):
+    with pytest.raises(ExpressionError, match="'in' needs a column on its left and a list on its right"):
+        parse(text).mask(pd.DataFrame({"lr": [1.0]}))

@@ -52,3 +52,16 @@ def test_that_no_highlight_emphasises_nothing(store, nothing):
 
 def test_that_a_mark_without_origin_is_left_alone(store):
     assert emphasised(store, is_in("run", ["x"]), None) is None
+
+
+def test_that_runs_brushed_emphasise_the_values_they_logged(store):
+    values = Clauses("scalars", (is_in("run", ["runs/big/s0"]), is_in("tag", ["acc"]), Between("value", 4.5, 9)))
+    assert emphasised(store, is_in("run", ["runs/big/s1"]), values) == [False, True, False]
+    # Sizes are told in another table: the runs are found there, their rows here.
+    assert emphasised(store, Between("params", 0, 2e6), values) == [False, False, True]
+    assert emphasised(store, is_in("no such column", ["x"]), values) is None
+
+
+def test_that_a_highlight_that_does_not_read_on_a_table_says_nothing_of_its_marks(store):
+    assert emphasised(store, Between("params", 0, 2e6), Clauses("predictions", (is_in("item", ["a"]),))) is None
+    assert emphasised(store, is_in("run", ["runs/big/s0"]), Clauses("scores", (is_in("model", ["m"]),))) is None

@@ -65,3 +65,20 @@ def test_that_a_tag_may_hold_a_colon_and_nonsense_is_no_column():
     assert run_column("none") is None
     assert run_column("median:x") is None
     assert run_column("last:") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "tooltip"),
+    [
+        ("last:loss", "loss", "Last value of loss"), ("config:lr", "lr", "lr in the configuration"),
+        ("min:loss", "min loss", "Lowest finite value of loss"), ("max:acc", "max acc", "Highest finite value of acc"),
+        ("best:loss", "best step, loss", "Step at which loss is lowest"),
+        ("best:acc", "best step, acc", "Step at which acc is highest"),
+        ("at:loss", "loss at cursor", "Value of loss logged last at or before the step cursor"),
+        ("mean3:loss", "mean 3, loss", "Mean of the last 3 values of loss"), ("status", "status", "How the run ended"),
+        ("events", "events", "Spikes, divergence, restarts and plateaus of the run's loss"),
+    ],
+)  # fmt: skip
+def test_that_a_column_says_what_it_shows(text, title, tooltip):
+    column = run_column(text)
+    assert (str(column), column.title, column.help) == (text, title, tooltip)

@@ -1,6 +1,7 @@
 import numpy as np
 
 from runglass.models.run_groups import EXCEPT_AT_FIRST, described, groupable_columns, grouped_runs
+from runglass.models.selection import Between
 from runglass.models.session import Grouping
 from runglass.models.store import RunStore
 from runglass.models.tables import CurvePiece, RunFacts
@@ -67,3 +68,20 @@ def test_that_only_columns_with_several_values_are_offered_and_those_that_group_
     names = [name for name, _ in groupable_columns(store({"e/a": {"lr": 1, "x": 1}, "e/b": {"lr": 1, "x": 2}}))]
     assert "config.x" in names
     assert "config.lr" not in names
+
+
+def test_that_a_setting_that_is_a_list_groups_by_what_it_holds():
+    runs = store({"r0": {"layers": [1, 2]}, "r1": {"layers": [1, 2]}, "r2": {"layers": [3]}})
+    groups = grouped_runs(runs, Grouping(("config.layers",)))
+    assert groups.hue("r0") == groups.hue("r1") != groups.hue("r2")
+    assert groups.hue("gone") == "c0"
+
+
+def test_that_groups_of_runs_that_all_went_are_none():
+    runs = store({"r0": {"lr": 1.0}}).keeping(Between("config.lr", 2, 3))
+    assert not grouped_runs(runs, Grouping(("config.lr",))).of
+
+
+def test_that_folders_are_told_by_what_they_differ_in():
+    runs = store({"project/long name/a/1": {}, "project/long name/b/1": {}})
+    assert list(grouped_runs(runs, Grouping(("folder",))).labels) == ["a", "b"]

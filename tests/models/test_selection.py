@@ -87,3 +87,18 @@ def test_that_what_is_no_clause_is_refused(data):
 
 def test_that_a_clause_reads_as_a_phrase():
     assert str(All((IsIn("run", frozenset("a")), Between("params", 1, 2.5)))) == "run is a and 1 ≤ params ≤ 2.5"
+
+
+@pytest.mark.parametrize(
+    ("clause", "columns", "text"),
+    [
+        (EVERYTHING, set(), "everything"),
+        (Matches("run", "big.*"), {"run"}, "run matches big.*"),
+        (Holds("loss < 3 and lr > 1"), {"loss", "lr"}, "loss < 3 and lr > 1"),
+        (AnyOf((Matches("run", "a"), Holds("lr > 1"))), {"run", "lr"}, "(run matches a or lr > 1)"),
+        (Not(Matches("run", "a")), {"run"}, "not (run matches a)"),
+    ],
+)
+def test_that_a_clause_says_what_it_reads_and_asks(clause, columns, text):
+    assert clause.columns == columns
+    assert str(clause) == text

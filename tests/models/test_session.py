@@ -141,3 +141,23 @@ def test_that_numbers_of_numpy_are_saved_as_numbers(tmp_path):
 def test_that_a_path_that_is_no_text_is_said_when_it_cannot_be_saved(tmp_path):
     with pytest.raises(SessionError):
         save(Session(roots=("/tmp/\udcff",)), tmp_path / "a.runglass.json")
+
+
+def test_that_a_root_on_another_drive_stays_as_it_is(tmp_path, monkeypatch):
+    def no_way(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", no_way)
+    save(Session(roots=("D:/runs",)), tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["roots"] == ["D:/runs"]
+
+
+def test_that_a_session_file_that_cannot_be_read_says_why(tmp_path):
+    with pytest.raises(SessionError, match="could not be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_that_a_pane_is_headed_by_its_title_or_kind():
+    assert Pane("p", "curves").heading == "Learning curves"
+    assert Pane("p", "curves", title="mine").heading == "mine"
+    assert hash(Pane("p", "curves")) == hash(Pane("p", "curves"))

@@ -72,3 +72,13 @@ def test_that_a_csv_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     write_csv(pd.DataFrame({"a": [1]}), tmp_path / "a.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
     assert (tmp_path / "a.csv").read_text() == "a\n1\n"
+
+
+def test_that_no_pattern_finds_every_row_and_what_is_no_number_is_its_text():
+    assert found_rows(pd.DataFrame({"a": ["x", "y"]}), "").tolist() == [True, True]
+    assert cell_text(("a", 1)) == "('a', 1)"
+
+
+def test_that_very_many_texts_sort_as_texts(monkeypatch):
+    monkeypatch.setattr("runglass.models.table_look._MOST_NATURAL", 2)
+    assert row_order(pd.Series(["b10", "b9", "a"])).tolist() == [2, 0, 1]

@@ -83,3 +83,7 @@ def test_that_many_lines_in_several_blocks_lose_nothing(monkeypatch: pytest.Monk
     assert columns is not None
     for key, column in columns.items():
         np.testing.assert_array_equal(column, [row[key] for row in rows])
+
+
+def test_that_a_key_that_is_no_text_of_json_gives_nothing() -> None:
+    assert uniform_columns(b'{"a\\x": 1, "b": 2}\n' * 3) is None

@@ -134,10 +134,15 @@ def test_that_dates_become_wall_time(tmp_path: Path) -> None:
 def test_that_a_row_longer_than_a_block_is_read_with_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runglass.models.readers.csv_log._ARROW_BLOCK_BYTES", 64)
+    monkeypatch.setattr("runglass.models.readers.csv_log._ARROW_BLOCK_BYTES", 20)
     rows = [f'{n},"{"long, " * (n % 9)}",{n / 2}' for n in range(40)]
     found = curves(written(tmp_path, "step,note,loss\n" + "\n".join(rows) + "\n7,8\n"))
     assert found["loss"].value.tolist() == [n / 2 for n in range(40)]
+
+
+@pytest.mark.parametrize("head", ["# step,loss", "# a note\nstep,loss", "# a note\n# step,loss"])
+def test_that_names_may_stand_behind_a_sign_of_comments(tmp_path: Path, head: str) -> None:
+    assert curves(written(tmp_path, f"{head}\n0,2.5\n1,1.5\n"))["loss"].value.tolist() == [2.5, 1.5]
 
 
 def test_that_configuration_may_be_empty_throughout(tmp_path: Path) -> None:

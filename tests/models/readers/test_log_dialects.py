@@ -266,3 +266,16 @@ def test_that_a_log_read_in_two_parts_has_the_same_curves(name: str, cut: int, t
 def test_that_other_text_stays_as_it_is() -> None:
     text = "num_updates unknown\nstep 3: loss 2\n    indented=3\n[Eval batch=1/2] Eval on x data:\n"
     assert one_line_a_step(text) == (text, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '2024-01-01 00:00:00 | INFO | train_inner | {"epoch": 1, "num_updates": "1"',
+        '2024-01-01 00:00:00 | INFO | train_inner | {"epoch": 1, "num_updates": ???}',
+        '2024-01-01 00:00:00 | INFO | train_inner | {"epoch": 1, "train_loss": "1"}',
+        "2024-01-01 00:00:00 | INFO | train_inner | epoch 001:  10 / 99 loss=3.1, num_updates=soon",
+    ],
+)
+def test_that_a_line_of_fairseq_without_a_step_stays_as_it_is(line: str) -> None:
+    assert one_line_a_step(line)[0] == line
