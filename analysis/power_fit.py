@@ -673,21 +673,13 @@ def _absolute(form: Form, theta: np.ndarray, target: np.ndarray, weights: np.nda
 
 def fit_powers(
     form: Powers, y: np.ndarray, *, objective: Objective, weights: np.ndarray | None = None,
-    least: float = 1e-3, most: float = 2.0, further: np.ndarray | None = None,
+    least: float = 1e-3, most: float = 2.0,
 ) -> Fit:  # fmt: skip
-    """Fit a sum of powers to y > 0, shape (n,), on logarithms, with exponents between `least` and `most`.
-
-    Parameters
-    ----------
-    further : ndarray, shape (starts, p), optional
-        Starts beside those found by variable projection.
-    """
+    """Fit a sum of powers to y > 0, shape (n,), on logarithms, with exponents between `least` and `most`."""
     low, high = form.bounds(y, least, most)
     own = np.ones(len(y)) if weights is None else np.asarray(weights, float)
     delta = {"squares": math.inf, "log-huber": objective.delta, "likelihood": 1e-3}[objective.name]
     starts = form.starts(y, own, delta, low, high)
-    if further is not None:
-        starts = np.concatenate([starts, np.clip(further, low, high)])
     return fit(form, np.log(y), objective=objective, starts=starts, low=low, high=high, weights=weights)
 
 
@@ -953,9 +945,3 @@ def _along_tangent(form: Form, fitted: Fit, place: int, values: np.ndarray) -> n
     theta[:, others] += np.where(fitted.fixed[others], 0.0, np.outer(values - fitted.theta[place], slope))
     theta[:, place] = values
     return np.asarray(theta)
-
-
-def starts_around(centre: Mapping[str, Sequence[float]]) -> np.ndarray:
-    """Give every combination of values of parameters, shape (starts, p), in the order of the mapping."""
-    axes = [np.asarray(values, float) for values in centre.values()]
-    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)

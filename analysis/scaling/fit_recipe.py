@@ -234,7 +234,11 @@ def _fitted(
                 f"{name!r} is no parameter of the form.", remedy="Parameters: " + ", ".join(form.names) + "."
             )
         number = form.names.index(name)
-        starts[:20, number] = math.log(float(text)) if form.positive[number] else float(text)
+        try:
+            starts[:20, number] = math.log(float(text)) if form.positive[number] else float(text)
+        except ValueError:
+            kind = "no positive number" if form.positive[number] else "no number"
+            raise RunglassError(f"--starts {name}={text} is {kind}.") from None
     value, _ = form.value(starts)
     costs = np.abs(value - np.log(L)).mean(axis=1)
     usable = np.isfinite(costs)

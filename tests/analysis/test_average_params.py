@@ -151,3 +151,17 @@ def test_that_nothing_about_active_parameters_is_said() -> None:
         ]
     with pytest.raises(AnalysisError, match="how many parameters are active"):
         answered(RunStore().adding(events))
+
+
+def test_that_the_distance_from_the_dense_law_is_said() -> None:
+    answer = answered(store_of(changing=4))
+    off = answer.result.estimates["changing_from_dense"]
+    assert "from the law of the dense runs" in answer.result.summary()
+    assert f"{100 * off.value:.2g}"[:3] in answer.result.summary()
+
+
+def test_that_dense_runs_alone_make_both_laws_one() -> None:
+    answer = answered(store_of(changing=100))
+    assert value(answer, "changing") == 0
+    assert "No run has a changing number of parameters: both laws are one." in answer.result.notes
+    assert value(answer, "rmse_average") == pytest.approx(value(answer, "rmse_final"))

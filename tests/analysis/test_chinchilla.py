@@ -228,3 +228,45 @@ def test_that_a_fit_is_remembered_and_other_data_or_options_are_fitted_anew() ->
         assert other is not first
     ratio = fit_law(N, D, 1.01 * L, draws=100).law.E / first.law.E
     assert ratio == pytest.approx(1.01, rel=1e-4)
+
+
+def test_that_of_compute_and_one_of_n_and_d_the_other_follows() -> None:
+    store = store_of(*grid(noise=1e-6))
+    for options, N, D in (
+        ({"target_params": 7e9, "target_flops": 1e23}, 7e9, 1e23 / (6 * 7e9)),
+        ({"target_tokens": 2e12, "target_flops": 1e23}, 1e23 / (6 * 2e12), 2e12),
+    ):
+        answer = answered(store, **options)
+        assert value(answer, "target_params") == pytest.approx(N)
+        assert value(answer, "target_tokens") == pytest.approx(D)
+        assert value(answer, "target_loss") == pytest.approx(float(TRUTH.loss(N, D)), rel=1e-4)
+
+
+def test_that_a_law_without_an_offset_has_none_and_says_why() -> None:
+    N, D, _ = grid()
+    L = (TRUTH.A * N**-TRUTH.alpha + TRUTH.B * D**-TRUTH.beta) * np.exp(
+        0.002 * np.random.default_rng(0).normal(size=len(N))
+    )
+    E = answered(store_of(N, D, L), form="no E").result.estimates["E"]
+    assert (E.value, E.why_no_interval, E.has_interval) == (0, "E is fixed at 0", False)
+
+
+def test_that_runs_outside_the_condition_are_drawn_hollow_beside_their_forecast() -> None:
+    N, D, L = grid()
+    spec = answered(store_of(N, D, L), fit_where="tokens < 5e10").figure()
+    for panel in ("law", "plane"):
+        marks = {mark.key: mark for one, mark in spec.marks() if one.key == panel}
+        if "not fitted" in marks:
+            unseen = marks["not fitted"]
+            assert isinstance(unseen, Points)
+            assert unseen.hollow
+            assert len(unseen.x) == np.count_nonzero(D >= 5e10)
+    assert sum(mark.key == "not fitted" for _, mark in spec.marks()) == 2
+
+
+def test_that_runs_that_are_just_enough_for_a_fit_hold_none_out() -> None:
+    N, D, L = grid(noise=0.01)
+    few = np.linspace(0, len(N) - 1, 10).astype(int)
+    answer = answered(store_of(N[few], D[few], L[few]), hold_out=4)
+    assert answer.result.held_out.empty
+    assert "Too few runs to hold the largest out." in answer.result.notes

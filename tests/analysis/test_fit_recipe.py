@@ -122,3 +122,43 @@ def test_that_profiles_the_spectrum_and_a_typed_start_are_reported_on_the_comman
     assert spectrum[0] / spectrum[-1] == pytest.approx(document["estimates"]["condition"]["value"], rel=1e-6)
     assert main(["ask", "scaling.fit-recipe", str(tmp_path / "runs.csv"), "--form", "E + __import__('os')"]) in (2, 3)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_that_columns_and_ratios_may_stand_in_a_law() -> None:
+    rows = frame(0.002)
+    wide = asked(rows, form="E + A/width**alpha + B/D**beta")
+    plain = asked(rows)
+    assert value(wide, "alpha") == pytest.approx(2 * value(plain, "alpha"), rel=0.02)  # the width is the root of N
+    ratio = asked(rows, form="E + A/N**alpha + B/(M*N)**beta")
+    assert value(ratio, "beta") == pytest.approx(value(plain, "beta"), rel=0.02)
+    holes = rows.assign(width=rows["width"].where(rows.index > 0))
+    with pytest.raises(AnalysisError, match="Some runs have no 'width'"):
+        asked(holes, form="E + A/width**alpha")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"form": "E + A"}, "reads nothing of the runs"),
+        ({"form": "N + D"}, "has no parameter"),
+        ({"form": "E - A*N"}, "not positive and finite"),
+        ({"bounds": ("alpha",)}, "is not NAME=VALUE"),
+        ({"bounds": ("alpha=low:high",)}, "is not LOW:HIGH"),
+        ({"bounds": ("alpha=2:1",)}, "is not LOW:HIGH"),
+        ({"starts": ("omega=1",)}, "no parameter of the form"),
+        ({"starts": ("alpha=some",)}, "alpha=some is no positive number"),
+        ({"starts": ("A=-3",)}, "A=-3 is no positive number"),
+    ],
+)
+def test_that_a_law_that_cannot_be_fitted_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(RunglassError, match=said):
+        asked(**options)
+
+
+def test_that_runs_outside_a_condition_are_forecast_and_too_few_hold_none_out() -> None:
+    rows = frame(0.002)
+    largest = rows["params"] * rows["tokens"] >= (rows["params"] * rows["tokens"]).nlargest(4).min()
+    held = asked(rows.assign(large=largest.astype(float)), fit_where="large < 1").result.tables["held_out"]
+    assert sorted(held["run"]) == sorted(rows["run"][largest])
+    assert held["relative_error"].abs().max() < 0.02
+    assert asked(rows.head(10), form="A/N**alpha + B/D**beta + E", hold_out=2).result.tables["held_out"].empty

@@ -16,12 +16,14 @@ from runglass.analysis.power_fit import (
     Term,
     best_factors,
     draws_of,
+    fit,
     fit_powers,
     identification,
     log_likelihood,
     minimise,
     profile,
     profile_interval,
+    profile_statistic,
     refits,
 )
 
@@ -284,3 +286,52 @@ def test_that_few_points_get_the_t_of_a_linear_fit_where_the_law_is_linear() -> 
     assert found.theta[1] == pytest.approx(-slope[0], rel=1e-6)
     spread = np.subtract(*np.quantile(drawn.theta[:, 1], [0.9, 0.1]))
     assert spread == pytest.approx(2 * 1.476 * math.sqrt(cov[0, 0]), rel=0.08)
+
+
+def test_that_a_law_of_three_exponents_is_recovered() -> None:
+    axes = np.meshgrid(np.geomspace(1, 100, 5), np.geomspace(1, 100, 5), np.geomspace(1, 100, 5))
+    x, y, z = (np.log(axis.ravel()) for axis in axes)
+    powers = Powers([Term("A", (("a", -x),)), Term("B", (("b", -y),)), Term("C", (("c", -z),))], len(x))
+    value = 3 * np.exp(-0.3 * x) + 2 * np.exp(-0.8 * y) + 5 * np.exp(-1.2 * z)
+    found = fit_powers(powers, value, objective=Objective("squares"))
+    expected = {"A": 3, "B": 2, "C": 5, "a": 0.3, "b": 0.8, "c": 1.2}
+    assert {name: math.exp(one) if name.isupper() else one
+            for name, one in zip(powers.names, powers.outward(found.theta), strict=True)} == pytest.approx(expected, rel=1e-4)  # fmt: skip
+
+
+def test_that_a_constant_alone_is_the_geometric_mean() -> None:
+    y = np.random.default_rng(0).lognormal(size=30)
+    powers = Powers([Term("E")], 30)
+    found = fit_powers(powers, y, objective=Objective("squares"))
+    assert found.theta[0] == pytest.approx(np.log(y).mean(), rel=1e-8)
+
+
+def test_that_the_profile_statistic_of_a_likelihood_is_twice_its_fall() -> None:
+    N, D = grid(6)
+    powers = form(N, D)
+    found = fit_powers(powers, losses(N, D, seed=2), objective=Objective("likelihood"))
+    costs = found.objective + np.array([0.0, 0.5, 3.0])
+    np.testing.assert_allclose(profile_statistic(found, costs), [0.0, 1.0, 6.0])
+
+
+def test_that_as_many_points_as_parameters_leave_nothing_for_an_interval() -> None:
+    x = np.array([1.0, 2.0])
+    powers = Powers([Term("A", (("alpha", -np.log(x)),))], 2)
+    found = fit_powers(powers, 2 * x**-0.5, objective=Objective("squares"))
+    drawn = draws_of(powers, np.log(2 * x**-0.5), found, draws=50)
+    assert drawn.how == "no spare runs"
+    assert np.isnan(drawn.theta).all()
+    assert found.aicc == math.inf
+    assert log_likelihood(np.zeros(5)) == math.inf
+
+
+def test_that_two_clusters_leave_nothing_for_an_interval_and_a_fixed_parameter_has_none() -> None:
+    x = np.geomspace(1, 100, 12)
+    powers = Powers([Term("A", (("alpha", -np.log(x)),))], 12)
+    y = 2 * x**-0.5 * np.exp(np.random.default_rng(0).normal(0, 0.01, 12))
+    found = fit_powers(powers, y, objective=Objective("squares"))
+    drawn = draws_of(powers, np.log(y), found, draws=50, clusters=np.repeat([0, 1], 6), unit="source")
+    assert drawn.how == "no spare sources"
+    held = fit(powers, np.log(y), objective=Objective("squares"), starts=found.theta[None], low=np.array([-5.0, 0.5]),
+               high=np.array([5.0, 0.5]))  # fmt: skip
+    assert held.theta[1] == 0.5

@@ -143,3 +143,19 @@ def test_that_turning_points_are_marked_and_target_tokens_and_bits_can_be_dragge
         "target_tokens",
         "target_bits",
     }
+
+
+def test_that_the_share_of_each_channel_is_drawn_over_its_bits() -> None:
+    answer = answered(trained())
+    panel = next(panel for panel in answer.figure().panels if panel.key == "shares")
+    line = next(mark for mark in panel.marks if mark.key == "weight")
+    expected = 1 - np.exp(-line.x / value(answer, "gamma_weight"))  # type: ignore[union-attr]
+    np.testing.assert_allclose(line.y, expected)  # type: ignore[union-attr]
+
+
+def test_that_a_channel_of_few_widths_keeps_its_runs_of_most_bits() -> None:
+    frame = trained()
+    frame["activation_bits"] = np.where(np.arange(len(frame)) % 5 == 0, 4.0, 16.0)
+    answer = answered(frame)
+    assert any("Fewer than 3 widths" in note and "activation" in note for note in answer.result.notes)
+    assert value(answer, "n") == np.count_nonzero(frame["activation_bits"] == 16)
