@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -44,6 +45,11 @@ _END_SECONDS = 4.0
 """How long the end of what runs is waited for once it is no longer wanted: a disk that does not answer never lets go."""
 
 _PROGRESS_SECONDS = 0.05
+
+_HELD_SECONDS = 0.001
+"""Seconds for which a thread that computes keeps the interpreter from another one (Python's own: 0.005). Painting lets go of it
+with many calls into Qt, and would wait so long each time: five milliseconds are a frame after a few of them.
+"""
 
 Work = Callable[[CancellableProgress], Any]
 
@@ -98,6 +104,7 @@ class TaskRunner(QObject):
 
     def __init__(self, parent: QObject | None = None, *, workers: int = max(2, (os.cpu_count() or 2) - 1)) -> None:
         super().__init__(parent)
+        sys.setswitchinterval(_HELD_SECONDS)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._readers = ThreadPoolExecutor(_MOST_READERS, thread_name_prefix="task-reader")
         self._reading: set[Future[None]] = set()

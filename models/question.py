@@ -15,6 +15,7 @@ Writing one::
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -210,8 +211,7 @@ class Question:
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """Give the options in the order they are declared."""
-        hints = get_type_hints(cls)
-        return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(cls) if "help" in f.metadata)
+        return _options(cls)
 
     def to_json(self) -> dict[str, Any]:
         """Write every option as a plain JSON value."""
@@ -248,6 +248,13 @@ class Question:
                         named = " or ".join(need.tables)
                         return f"needs a column {column.replace('|', ' or ')!s} in the {named} table"
         return ""
+
+
+@functools.cache
+def _options(question: type[Question]) -> tuple[Option, ...]:
+    """Give the options of a question: types are looked up by name, which takes longer than all else about them."""
+    hints = get_type_hints(question)
+    return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(question) if "help" in f.metadata)
 
 
 def _option(spec: dataclasses.Field[Any], hint: Any) -> Option:

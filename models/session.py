@@ -248,9 +248,9 @@ MANY_RUNS = 30
 
 def ticked_runs(session: Session, store: RunStore) -> tuple[str, ...]:
     """Give the keys of the runs that are shown: those the user ticked, or the first ten where nothing was said of many."""
-    keys = tuple(key for key, run in store.kept_runs.items() if run.curves)
     if session.ticked is not None:
-        return tuple(key for key in keys if key in session.ticked)
+        return tuple(key for key, run in store.kept_runs.items() if key in session.ticked and run.curves)
+    keys = tuple(key for key, run in store.kept_runs.items() if run.curves)
     return keys if len(keys) <= MANY_RUNS else keys[:FIRST_TICKED]
 
 

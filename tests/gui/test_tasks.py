@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from typing import Any
 
@@ -67,3 +68,7 @@ def test_that_an_answer_that_waits_for_its_turn_is_dropped_when_it_is_no_longer_
     qtbot.waitUntil(lambda: bool(given), timeout=LONG)
     qtbot.wait(50)
     assert given == ["first"]
+
+
+def test_that_the_window_waits_a_millisecond_for_the_interpreter_and_not_five(tasks: TaskRunner) -> None:
+    assert sys.getswitchinterval() == pytest.approx(0.001)
