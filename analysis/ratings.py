@@ -43,26 +43,12 @@ class Battles:
     cluster: np.ndarray | None
     notes: tuple[str, ...] = ()
 
-    def wins(self, counts: np.ndarray | None = None) -> np.ndarray:
-        """Give how often each model beat each other, ties one half each, shape (n, n) or (draws, n, n).
-
-        Parameters
-        ----------
-        counts : ndarray, shape (draws, battles), optional
-            How often each battle was drawn.
-        """
-        n = len(self.names)
-        if counts is None:
-            wins = np.zeros((n, n))
-            np.add.at(wins, (self.first, self.second), self.score)
-            np.add.at(wins, (self.second, self.first), 1 - self.score)
-            return wins
-        cells = np.concatenate([self.first * n + self.second, self.second * n + self.first])
-        weights = np.concatenate([self.score, 1 - self.score])
-        drawn: np.ndarray = np.stack(
-            [np.bincount(cells, np.concatenate([row, row]) * weights, n * n).reshape(n, n) for row in counts]
-        )
-        return drawn
+    def wins(self) -> np.ndarray:
+        """Give how often each model beat each other, ties one half each, shape (n, n)."""
+        wins = np.zeros((len(self.names), len(self.names)))
+        np.add.at(wins, (self.first, self.second), self.score)
+        np.add.at(wins, (self.second, self.first), 1 - self.score)
+        return wins
 
 
 def battles_of(

@@ -210,3 +210,16 @@ def test_that_the_ranks_of_pythia_come_out(shared_data: Path) -> None:
 
     narrowed = store.keeping(both(Holds("step >= 1000"), Not(Matches("model", "70m"))))
     assert len(question.answer(narrowed).tasks[0].models) == 7
+
+
+def test_that_seeds_held_against_one_another_have_intervals_over_items() -> None:
+    generator = np.random.default_rng(3)
+    good = np.linspace(0.2, 0.8, 8)[:, None] + 0.01 * generator.normal(size=(8, 3))
+    frame = scores(good).rename(columns={"step": "seed"})
+    sharp, dull = (asked(frame.assign(stderr=error), over="seed", unit="items") for error in (1e-6, 0.2))
+    taus = np.array([[kendalltau(good[:, i], good[:, j]).statistic for i in range(3)] for j in range(3)])
+    for place in range(3):
+        one = sharp.estimates[f"tau_b/{place + 1}"]
+        assert one.value == pytest.approx(np.delete(taus[place], place).mean())
+        assert (one.low, one.high) == pytest.approx((one.value, one.value), abs=0.02)
+        assert dull.estimates[f"tau_b/{place + 1}"].low < one.low - 0.2

@@ -295,8 +295,10 @@ def test_that_a_law_of_three_exponents_is_recovered() -> None:
     value = 3 * np.exp(-0.3 * x) + 2 * np.exp(-0.8 * y) + 5 * np.exp(-1.2 * z)
     found = fit_powers(powers, value, objective=Objective("squares"))
     expected = {"A": 3, "B": 2, "C": 5, "a": 0.3, "b": 0.8, "c": 1.2}
-    assert {name: math.exp(one) if name.isupper() else one
-            for name, one in zip(powers.names, powers.outward(found.theta), strict=True)} == pytest.approx(expected, rel=1e-4)  # fmt: skip
+    outer = dict(zip(powers.names, powers.outward(found.theta), strict=True))
+    assert {name: math.exp(one) if name.isupper() else one for name, one in outer.items()} == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_that_a_constant_alone_is_the_geometric_mean() -> None:

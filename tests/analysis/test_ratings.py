@@ -219,3 +219,23 @@ def test_that_a_slight_win_by_a_much_longer_answer_is_a_tie() -> None:
     assert without.score.tolist() == [0.5, 0.5, 0.5, 0.0, 0.5]
     with pytest.raises(AnalysisError, match="how long"):
         battles_of(store_of(pd.DataFrame(rows).drop(columns="length_a")), longer_by=500)
+
+
+def test_that_battles_of_a_judge_or_cluster_that_is_not_there_are_refused() -> None:
+    frame = fought(WINS, judge="j", dimension="tone")
+    for options, said in (
+        ({"judge": "k"}, "No comparison is of the judge 'k'"),
+        ({"dimension": "length"}, "No comparison is of the dimension 'length'"),
+        ({"cluster": "nowhere"}, "no column called 'nowhere'"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            battles_of(store_of(frame), **options)  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="the dimension 'tone'"):
+        battles_of(store_of(frame.drop(columns="dimension")), dimension="tone")
+    with pytest.raises(AnalysisError, match="at least 2 models"):
+        battles_of(store_of(frame.assign(a="m0", b="m0")))
+    odd = pd.concat([frame, frame.head(2).assign(winner="both bad"), frame.head(1).assign(a="m0", b="m0")])
+    battles = battles_of(store_of(odd))
+    assert len(battles.score) == WINS.sum()
+    assert any(note.startswith("3 comparisons left out") for note in battles.notes)
+    np.testing.assert_array_equal(battles.wins(), WINS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -155,3 +156,30 @@ def test_that_one_version_alone_or_twice_the_same_is_refused(answered: Answered)
         MatrixQuestion().answer(answered(list("ab")))
     with pytest.raises(AnalysisError, match="same version"):
         MatrixQuestion(old="v1", new="v1").answer(answered(list("ab"), list("aa")))
+
+
+@pytest.mark.parametrize("show", ["pfr", "difference", "churn", "mcnemar_p", "relative_nfr"])
+def test_that_each_number_can_be_shown_and_is_written_in_its_cells(answered: Answered, show: Any) -> None:
+    sides = [["a"] * 40 + ["b"] * 20, ["b"] * 10 + ["a"] * 40 + ["b"] * 10, ["a"] * 10 + ["b"] * 50]
+    question = MatrixQuestion(show=show)
+    result = question.answer(answered(*sides))
+    cells = next(mark for _, mark in figure(question, result).marks() if isinstance(mark, Cells))
+    value = result.matrices[show][0, 2]
+    if show == "mcnemar_p":
+        assert cells.values[0, 2] == pytest.approx(-np.log10(value))
+        assert cells.texts[0][2] == "<.001"
+    elif show == "difference":
+        assert cells.texts[0][2] == f"−{abs(100 * value):.1f}"
+        assert cells.low == -cells.high  # type: ignore[operator]
+    else:
+        assert cells.values[0, 2] == pytest.approx(value * (100 if show in ("pfr", "churn") else 1))
+
+
+def test_that_answers_of_many_kinds_are_the_same_as_often_as_a_loop_finds(answered: Answered) -> None:
+    generator = np.random.default_rng(2)
+    sides = [generator.integers(0, 400, 900).astype(str).tolist() for _ in range(2)]
+    sides.append([one if number % 3 else "a" for number, one in enumerate(sides[0])])
+    result = MatrixQuestion().answer(answered(*sides))
+    for i, j in combinations(range(3), 2):
+        changed = sum(a != b for a, b in zip(sides[i], sides[j], strict=True))
+        assert result.matrices["churn"][i, j] == pytest.approx(changed / 900)

@@ -10,7 +10,7 @@ from runglass.analysis.compatibility.paired_diff import PairedDiffQuestion, figu
 from runglass.analysis.compatibility.tost import TostQuestion, fieller_interval, tost_p
 from runglass.analysis.compatibility.tost import figure as tost_figure
 from runglass.analysis.paired_differences import Differences
-from runglass.models.errors import AnalysisError
+from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Bars
 from runglass.models.store import RunStore
 
@@ -246,3 +246,55 @@ def test_that_each_group_is_tested_on_its_own_items(stored: Stored) -> None:
         assert (table.loc[name, "low"], table.loc[name, "high"]) == pytest.approx((theirs.low, theirs.high))
     assert table["verdict"].to_dict() == {"all items": "not inferior", "even": "equivalent", "odd": "not inferior"}
     assert tost_figure(question, result).panels[0].y.names == ("all items", "even", "odd")
+
+
+def test_that_many_differences_are_counted_as_numpy_counts_them(stored: Stored) -> None:
+    generator = np.random.default_rng(10)
+    old, new = generator.random(300), generator.random(300)
+    bins = PairedDiffQuestion(draws=100).answer(stored(scores(old, new))).bins
+    edges = np.append(bins["low"], bins["high"].iloc[-1])
+    assert bins["items"].tolist() == np.histogram(new - old, edges)[0].tolist()
+    assert edges[0] == -edges[-1] == -np.abs(new - old).max()
+
+
+def test_that_groups_beyond_those_shown_are_summed(stored: Stored) -> None:
+    generator = np.random.default_rng(11)
+    old, new = (generator.random(900) < p for p in (0.5, 0.6))
+    kind = np.arange(900) % 45
+    frame = scores(old.astype(float), new.astype(float))
+    frame["kind"] = np.tile([f"k{k:02d}" for k in kind], 2)
+    question = PairedDiffQuestion(group="kind", draws=100)
+    result = question.answer(stored(frame))
+    bars = [mark for panel, mark in figure(question, result).marks()
+            if isinstance(mark, Bars) and any("others" in name for name in (*panel.x.names, *panel.y.names))]  # fmt: skip
+    assert bars
+    total = result.tables["groups"]["contribution"].sum()
+    assert total == pytest.approx(result.estimates["difference"].value)
+    with pytest.raises(AnalysisError, match="cannot both be resampled"):
+        PairedDiffQuestion(users="kind", cluster="kind").answer(stored(frame))
+
+
+def test_that_different_items_are_compared_by_a_number_too(stored: Stored) -> None:
+    from scipy.stats import ttest_ind
+
+    generator = np.random.default_rng(12)
+    frame = scores(generator.random(20), generator.random(20), loss=generator.normal(size=20))
+    frame.loc[frame["version"] == "v2", "item"] = [f"j{i}" for i in range(20)]
+    frame.loc[frame["version"] == "v2", "loss"] += 0.3
+    result = PairedDiffQuestion(old="v1", new="v2", value="loss").answer(stored(frame))
+    sides = [frame.loc[frame["version"] == name, "loss"] for name in ("v2", "v1")]
+    assert result.estimates["welch_p"].value == pytest.approx(ttest_ind(*sides, equal_var=False).pvalue)
+    short = frame.drop(frame.index[frame["version"] == "v2"][1:])
+    with pytest.raises(TooLittleData, match="two items a version"):
+        PairedDiffQuestion(old="v1", new="v2").answer(stored(short))
+
+
+def test_that_a_number_is_asked_of_a_column_of_numbers(stored: Stored) -> None:
+    frame = scores(np.array([0.1, 0.2, 0.3]), np.array([0.2, 0.2, 0.4]), note="x", loss=[1.0, np.nan, 2.0])
+    for value, said in (("nowhere", "no column called 'nowhere'"), ("note", "holds no numbers")):
+        with pytest.raises(AnalysisError, match=said):
+            PairedDiffQuestion(value=value).answer(stored(frame))
+    result = PairedDiffQuestion(value="loss", draws=100).answer(stored(frame))
+    assert any(note.startswith("1 items left out: loss is not a number") for note in result.notes)
+    with pytest.raises(TooLittleData, match="items with a loss from each version"):
+        PairedDiffQuestion(value="loss").answer(stored(frame.assign(loss=np.nan)))

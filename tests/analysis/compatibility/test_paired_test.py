@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,8 +18,10 @@ from runglass.analysis.paired_tests import (
     mcnemar_chi_square,
     mcnemar_exact_all,
     mcnemar_mid_p,
+    newcombe_independent,
     newcombe_paired,
     odds_ratio_interval,
+    said_p,
     sign_flip_p,
 )
 from runglass.models.errors import AnalysisError
@@ -156,3 +159,26 @@ def test_that_a_cell_of_the_table_leads_to_its_questions(answered: Answered) -> 
     cells = next(mark for _, mark in spec.marks() if isinstance(mark, Cells))
     assert cells.origin is not None
     assert store.rows("predictions", cells.origin.clause([1]))["item"].unique().tolist() == ["1"]
+
+
+def test_that_tests_of_nothing_are_undefined_and_not_significant() -> None:
+    assert np.isnan(cochran_q(np.array([[1, 1], [0, 0]])).p)
+    assert np.isnan(newcombe_paired(0, 0, 0, 0)).all()
+    assert np.isnan(newcombe_independent(0, 0, 3, 5)).all()
+    assert sign_flip_p(np.zeros(4)) == 1.0
+    for test in (five_by_two_t, five_by_two_f):
+        assert np.isnan(test(np.full((5, 2), 0.1)).p)
+    assert np.isnan(corrected_resampled_t(np.full(10, 0.1), 0.1).p)
+    assert corrected_resampled_t(np.array([0.3]), 0.1).df == (0,)
+    assert np.isnan(benjamini_hochberg(np.array([np.nan, np.nan]))).all()
+    assert said_p(math.nan) == "is undefined"
+
+
+def test_that_one_fold_or_uneven_folds_make_no_test_of_folds(stored: Callable[[pd.DataFrame], RunStore]) -> None:
+    rows = [{"version": v, "item": f"i{i}", "correct": float((i + n) % 3 > 0), "fold": i % 3, "repeat": 0}
+            for n, v in enumerate(("a", "b")) for i in range(30)]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    notes = PairedTestQuestion(fold="fold", repeat="repeat").answer(stored(frame)).notes
+    assert any(note.startswith("No 5 x 2 cv test: 1 repeat of 3 to 3 folds") for note in notes)
+    with pytest.raises(AnalysisError, match="two folds or more"):
+        PairedTestQuestion(fold="fold").answer(stored(frame.assign(fold=0)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runglass.analysis.report.tables import answer_table, drawn_numbers, export_table, latex_escaped, table_bytes
 from runglass.models.errors import ExportError
-from runglass.models.figure import Band, Bars, Cells, FigureSpec, Line, Points
+from runglass.models.figure import Axis, Band, Bars, Cells, FigureSpec, Line, Panel, Points
 from runglass.models.result import Estimate, Result
 
 
@@ -123,3 +123,13 @@ def test_that_an_answer_without_tables_gives_its_estimates() -> None:
     assert frame.to_dict("records") == [
         {"estimate": "E", "value": 1.8, "low": 1.7, "high": 1.9, "level": 0.95, "unit": "nats"}
     ]
+
+
+def test_that_a_line_that_leads_through_the_window_keeps_its_two_points_and_others_only_what_is_seen() -> None:
+    x, y = np.array([0.0, 1.0, 5.0, 6.0, 9.0]), np.arange(5.0)
+    marks = (Line(key="line", x=x, y=y), Points(key="points", x=x, y=y))
+    for low, high, of_line, of_points in ((2.0, 4.0, [1, 5], []), (4.0, 5.5, [1, 5, 6], [5]), (None, 0.5, [0, 1], [0])):
+        panel = Panel(key="p", x=Axis(low=low, high=high), y=Axis(), marks=marks)
+        frame = drawn_numbers(FigureSpec(title="t", panels=(panel,)))
+        found = {key: frame.loc[frame["key"] == key, "x"].tolist() for key in ("line", "points")}
+        assert found == {"line": of_line, "points": of_points}
