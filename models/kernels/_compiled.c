@@ -313,7 +313,7 @@ static PyObject *common_steps(PyObject *self, PyObject *args)
         fits = 0 <= places[i] && places[i] <= width - bytes;
         in_words &= places[i] <= width - 8;
     }
-    const uint64_t own = bytes < 8 ? ((uint64_t)1 << 8 * bytes) - 1 : UINT64_MAX;
+    const uint64_t own = fits && bytes < 8 ? ((uint64_t)1 << 8 * bytes) - 1 : UINT64_MAX;
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
         for (Py_ssize_t row = 0; same && row < rows; row++, from += width) {
