@@ -16,6 +16,7 @@ from runglass.analysis.ranking.aggregate import (
     figure,
     stated_weights,
 )
+from runglass.analysis.score_table import chosen_scores
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import Cells, Line, to_json
 from runglass.models.store import RunStore
@@ -160,3 +161,28 @@ def test_that_the_figure_has_a_line_a_model_and_cells_lead_to_it() -> None:
     assert cells.origin is not None
     assert to_json(cells.origin.clause([8])) == to_json(result.scores.clause(result.board["model"].iloc[1]))
     assert ANALYSIS.question.missing(RunStore()).startswith("needs")
+
+
+def test_that_scores_are_chosen_by_what_was_asked_for_and_the_choice_is_said() -> None:
+    rows = pd.DataFrame({"model": list("ab") * 4, "task": "t", "metric": "acc", "split": ["test"] * 4 + ["dev"] * 4,
+                         "fewshot": [0, 0, 5, 5] * 2, "value": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, np.nan, 0.8]})  # fmt: skip
+    store = RunStore().adding([TableRows("s.csv", "test", rows, "scores")])
+    found = chosen_scores(store, split="dev", better="higher")
+    assert found.frame.set_index("model")["value"].to_dict() == {"a": 0.5, "b": 0.6}
+    assert "1 score left out: not finite." in found.notes
+    assert "fewshot 0 (not 5)." in found.notes
+    assert "Higher is taken as better." in found.notes
+    assert (chosen_scores(store, better="lower").frame["good"] < 0).all()
+    for options, said in (
+        (
+            {"split": "train"},
+            "No score has split 'train'. There are dev, test|No score has split 'train'. There are test, dev",
+        ),
+        ({"apart": ("nowhere",)}, "no column called 'nowhere'"),
+        ({"task": "u"}, "No score has task 'u'"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            chosen_scores(store, **options)  # type: ignore[arg-type]
+    none = RunStore().adding([TableRows("s.csv", "test", rows.assign(value=np.nan), "scores")])
+    with pytest.raises(TooLittleData, match="none that are kept"):
+        chosen_scores(none)

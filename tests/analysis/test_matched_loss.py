@@ -135,3 +135,40 @@ def test_that_few_runs_or_a_loss_within_its_noise_are_refused() -> None:
 def test_that_a_column_that_is_not_there_is_said() -> None:
     with pytest.raises(AnalysisError, match="hessian_trace"):
         answered(runs(), covariates=("hessian_trace",))
+
+
+def test_that_the_noise_of_the_loss_is_the_pooled_sd_of_seeds() -> None:
+    generator = np.random.default_rng(1)
+    family = np.repeat(np.arange(12), 3)
+    frame = runs(36).assign(family=[f"f{i}" for i in family], seed=np.tile([0, 1, 2], 12), params=1e8, tokens=1e10)
+    frame["loss"] = 2.2 + 0.1 * family + 0.01 * generator.normal(size=36)
+    within = frame.groupby("family")["loss"].var(ddof=1)
+    expected = float(np.sqrt(within.mean()))  # groups of one size
+    notes = answered(frame).result.notes
+    said = next(note for note in notes if note.startswith("SD of the loss between seeds"))
+    assert f"{expected:.2g}" in said
+    with pytest.raises(TooLittleData, match="wider than their noise"):
+        answered(frame.assign(loss=2.2 + 0.01 * generator.normal(size=36)))
+    single = frame.assign(family=[f"f{i}" for i in range(36)])
+    assert any("No seeds are repeated" in note for note in answered(single).result.notes)
+
+
+def test_that_covariates_that_cannot_explain_are_left_out() -> None:
+    frame = (
+        runs()
+        .assign(peak_lr=np.where(np.arange(40) < 3, np.nan, 1e-3), params=1e8, tokens=1e10)
+        .drop(columns=["sharpness", "optimizer"])
+    )
+    result = answered(frame).result
+    assert any(note.startswith("peak_lr left out: not every run has it") for note in result.notes)
+    assert result.summary().endswith("no covariate varies.")
+
+
+def test_that_only_the_tasks_asked_for_count_in_the_score() -> None:
+    frame = runs()
+    scores = pd.concat([pd.DataFrame({"model": frame["run"], "task": task, "metric": "acc", "value": frame["score"] + shift})
+                        for task, shift in (("a", 0.0), ("b", 0.5 - frame["score"]))])  # fmt: skip
+    alone = answered(frame.drop(columns="score"), scores, tasks=("a",))
+    assert value(alone, "sharpness/partial") == pytest.approx(value(answered(frame), "sharpness/partial"))
+    with pytest.raises(AnalysisError, match="how the runs score"):
+        answered(frame.drop(columns="score"), score="")

@@ -14,7 +14,7 @@ from scipy import stats
 from runglass.analysis.cost import indicator_disagreement, pareto
 from runglass.analysis.cost.indicator_disagreement import IndicatorDisagreementQuestion
 from runglass.analysis.cost.pareto import ParetoQuestion
-from runglass.analysis.quality_cost import hypervolume, on_front
+from runglass.analysis.quality_cost import hypervolume, on_front, quality_costs
 from runglass.models.errors import AnalysisError, TooLittleData
 from runglass.models.figure import to_json
 from runglass.models.store import RunStore
@@ -158,3 +158,35 @@ def test_that_costs_in_one_order_agree() -> None:
     assert result.tables["reversals"].empty
     with pytest.raises(TooLittleData, match="two costs"):
         IndicatorDisagreementQuestion().answer(store_of(frame.drop(columns="flops")))
+
+
+def test_that_costs_that_are_not_there_or_not_above_zero_are_said() -> None:
+    frame = scores([0.9, 0.8, 0.7], params=[4.0, 0.0, 1.0])
+    found = quality_costs(store_of(frame), costs=("params",))
+    assert "params: 1 cost of 0 or less left out." in found.notes
+    np.testing.assert_array_equal(found.costs["params"], [4, np.nan, 1])
+    with pytest.raises(TooLittleData, match="a quality and a cost"):
+        quality_costs(store_of(frame.assign(params=[4.0, 0.0, np.nan])), costs=("params",))
+    holes = pd.concat([frame, scores([0.5, 0.6], params=[4.0, 1.0]).assign(model=["m0", "m2"], task="u")])
+    assert "1 model left out: not scored on every task." in quality_costs(store_of(holes), costs=("params",)).notes
+    apart = pd.concat([frame.head(2), scores([0.5], params=[4.0]).assign(model="m0", task="u")])
+    with pytest.raises(TooLittleData, match="scored on the same tasks"):
+        quality_costs(store_of(apart), costs=("params",))
+    with pytest.raises(AnalysisError, match="No cost is called 'flops'"):
+        found.cost("flops")
+
+
+def test_that_costs_nobody_knows_make_no_front_and_no_area() -> None:
+    good = np.array([[0.5, 0.6], [0.7, 0.1]])
+    assert not on_front(np.full(2, np.nan), good).any()
+    np.testing.assert_array_equal(hypervolume(np.full(2, np.nan), good, 8.0, 0.0), [0.0, 0.0])
+
+
+def test_that_nothing_within_a_budget_is_said_and_the_budget_is_drawn() -> None:
+    frame = scores([0.9, 0.8, 0.7], params=[4.0, 2.0, 1.0], n=100)
+    question = ParetoQuestion(cost="params", budget=0.5, draws=100)
+    result = question.answer(store_of(frame))
+    best = result.estimates["best_within_budget"]
+    assert (math.isnan(best.value), best.why_no_interval) == (True, "no model is so cheap")
+    rule = next(mark for _, mark in pareto.figure(question, result).marks() if mark.key == "budget")
+    assert rule.at == 0.5  # type: ignore[union-attr]

@@ -204,3 +204,26 @@ def test_that_the_resumed_run_of_the_sample_went_on_as_before() -> None:
     assert (join.at, join.why) == (640, "back from 696")
     low, high = join.interval(0.95)
     assert low < 0 < high
+
+
+def test_that_a_join_with_few_places_to_compare_with_has_the_interval_of_student() -> None:
+    from scipy.stats import t
+
+    generator = np.random.default_rng(4)
+    y = 3 + 0.05 * generator.normal(size=24)
+    y[12:] += 0.4
+    result, _ = asked(CurvePiece("run", np.arange(24), {"loss": y}), at=("12",), window=10)
+    join = result.joins[0]
+    assert np.isnan([join.p, join.share_below]).all()
+    half = t.ppf(0.975, len(join.x) - 2) * join.gap.error
+    assert join.interval(0.95) == pytest.approx((join.gap.jump - half, join.gap.jump + half))
+    assert "nothing happened" not in result.summary()
+
+
+def test_that_a_speed_that_is_not_known_everywhere_has_no_interval() -> None:
+    y = falling(24)
+    speed = np.where(np.arange(24) == 3, 5.0, np.nan)
+    result, _ = asked(
+        CurvePiece("run", np.arange(24), {"loss": y, "speed": speed}), at=("12",), window=10, throughput="speed"
+    )
+    assert np.isnan(result.joins[0].speed).all()

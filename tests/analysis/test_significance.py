@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
+from runglass.analysis.answer_matrix import answer_matrix
 from runglass.analysis.pair_tests import PairAnswers, adjusted, better_p, mcnemar_p, random_subsets
 from runglass.analysis.ranking.significance import KINDS, SignificanceAgreement, SignificanceQuestion, figure
 from runglass.models.errors import AnalysisError, TooLittleData
@@ -113,3 +114,45 @@ def test_that_pairs_of_mmlu_pro_have_their_published_discordant_counts(shared_da
     pair = int(np.flatnonzero((pairs.first == a) & (pairs.second == b))[0])
     assert (pairs.only_first[:, pair].sum(), pairs.only_second[:, pair].sum()) == (1146, 1700)
     assert result.estimates["significant_full"].value == 62
+
+
+def test_that_without_significant_pairs_there_is_nothing_to_keep_and_it_is_said() -> None:
+    alike = np.random.default_rng(1).random((60, 3)) < 0.5
+    result = asked(store_of(frame_of(np.repeat(alike[:, :1], 3, axis=1))))
+    assert result.estimates["significant_full"].value == 0
+    assert result.estimates["recall"].why_no_interval == "undefined in every subset"
+    assert "none (there are none)" in result.summary()
+
+
+def test_that_other_models_or_too_many_are_refused() -> None:
+    store = store_of(
+        frame_of(RIGHT[:80, :2], judge="full"), frame_of(RIGHT[:80, :2], judge="cheap").replace({"m0": "m7"})
+    )
+    with pytest.raises(TooLittleData, match="2 models in both evaluations"):
+        asked(store, column="judge", full="full", cheap="cheap")
+    with pytest.raises(AnalysisError, match="no column called 'nowhere'"):
+        asked(store, column="nowhere")
+    with pytest.raises(AnalysisError, match="too many pairs"):
+        asked(store_of(frame_of(np.ones((40, 90)))))
+
+
+def test_that_models_of_few_items_and_items_of_few_models_are_left_out_of_a_matrix() -> None:
+    frame = frame_of(RIGHT[:100])
+    short = frame[~((frame["model"] == "m4") & (frame["item"].astype(int) >= 30))]
+    holes = short[~((short["model"] == "m1") & (short["item"] == "7"))]
+    matrix = answer_matrix(store_of(holes))
+    assert matrix.names == ("m0", "m1", "m2", "m3")
+    assert "1 model left out, with fewer than half of the items." in matrix.notes
+    assert "99 of 100 items were answered by all 4; only they are used." in matrix.notes
+    items = matrix.items["item"].astype(int).to_numpy()
+    assert 7 not in items
+    np.testing.assert_array_equal(matrix.right, RIGHT[items, :4])
+    for options, said in (
+        ({"task": "u"}, "No prediction is of the task 'u'"),
+        ({"keep": ("nowhere",)}, "no column called 'nowhere'"),
+        ({"fewest": 6}, "at least 6 models on the same items"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            answer_matrix(store_of(frame.assign(task="t")), **options)  # type: ignore[arg-type]
+    with pytest.raises(TooLittleData, match="predictions of several models"):
+        answer_matrix(store_of(frame[frame["model"] == "m0"].drop(columns="model")))
