@@ -283,6 +283,40 @@ def test_that_hparams_become_the_configuration_and_the_status(tmp_path: Path) ->
     assert set(run.curves) == {"loss"}
 
 
+def of_hparams(content: bytes) -> bytes:
+    plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content)
+    value = Summary.Value(tag="_hparams_/x", metadata=SummaryMetadata(plugin_data=plugin))
+    return EventProto(wall_time=1.0, summary=Summary(value=[value])).SerializeToString()
+
+
+def test_that_hparams_may_be_nested_or_null_and_a_session_has_a_group_and_an_end(tmp_path: Path) -> None:
+    content = HParamsPluginData()
+    content.session_start_info.hparams["model"].struct_value["depth"] = 4
+    content.session_start_info.hparams["model"].struct_value["name"] = "small"
+    content.session_start_info.hparams["none"].null_value = 0
+    content.session_start_info.group_name = "sweep"
+    content.session_start_info.model_uri = "passed over"
+    end = HParamsPluginData()
+    end.session_end_info.status = 1
+    end.session_end_info.end_time_secs = 9.0
+    write(
+        tmp_path, of_hparams(content.SerializeToString()), of_hparams(end.SerializeToString()), scalar("loss", 1.0, 0)
+    )
+    run = run_of(read(tmp_path))
+    assert {key: value for key, value in run.config.items() if value is not None} == {
+        "model.depth": 4, "model.name": "small", "hparams.group": "sweep",
+    }  # fmt: skip
+    assert (run.status, run.facts["ended"]) == ("finished", 9.0)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 11, b"\x12\x7f", b"", b"\x12\x02\x0a\x00"])
+def test_that_damaged_hparams_cost_no_curve(tmp_path: Path, content: bytes) -> None:
+    write(tmp_path, of_hparams(content), scalar("loss", 1.0, 0))
+    run = run_of(read(tmp_path))
+    assert run.curves["loss"].value.tolist() == [1.0]
+    assert not run.config
+
+
 # --- damage ---
 
 
@@ -584,3 +618,65 @@ def test_that_event_files_that_are_opened_by_themselves_are_one_run(tmp_path: Pa
     store = load([tmp_path / path for path in paths])
     assert list(store.runs) == [tmp_path.name]
     np.testing.assert_array_equal(store.runs[tmp_path.name].curves["loss"].value, [1.0, 2.0])
+
+
+def overlong(step: int) -> bytes:
+    """Give an event whose step has more bytes than it needs, which a parser of protobuf takes."""
+    return scalar("loss", 1.0, 5).replace(b"\x10\x05", b"\x10" + bytes([step | 0x80, 0x80, 0x00]), 1)
+
+
+ODD = {
+    "plain": record(scalar("loss", 1.0, 5)),
+    "no step": record(scalar("loss", 1.0, 0)),
+    "an overlong step": record(overlong(6)),
+    "a wrong checksum of a length": record(scalar("loss", 1.0, 5), wrong_length_crc=True),
+    "a wrong checksum of the data": record(scalar("loss", 1.0, 5), wrong_data_crc=True),
+    "no event": record(b"\xff" * 30),
+    "an empty record": record(b""),
+    "a time that comes twice": record(struct.pack("<Bd", 9, 1.0) + scalar("loss", 1.0, 5)),
+    "no time": record(scalar("loss", 1.0, 5)[9:]),
+    "hyper-parameters": record(of_hparams(HParamsPluginData().SerializeToString())),
+    "a histogram": record(
+        EventProto(
+            wall_time=1.7e9, step=5, summary=Summary(value=[Summary.Value(tag="h", histo=HistogramProto(num=1))])
+        ).SerializeToString()
+    ),
+    "a double after floats": record(tensor("loss", 5, dtype=2, double_val=[1 / 3])),
+    "a tensor of many numbers": record(
+        tensor("loss", 5, dtype=1, tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=2)]), float_val=[1, 2])
+    ),
+    "half a record": record(scalar("loss", 1.0, 5))[:-7],
+    "half a header": record(scalar("loss", 1.0, 5))[:5],
+    "many lengths": b"".join(record(scalar("t" * n, 1.0, n)) for n in range(1, 400)),
+    "as many tags": b"".join(record(scalar(f"t{n:03}", 1.0, n)) for n in range(400)),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_that_whatever_is_appended_is_read_as_in_the_whole_file(tmp_path: Path, odd: str) -> None:
+    path = write(tmp_path, *(scalar("loss", 1.0 / (step + 1), step) for step in range(5)))
+    *events, cursor = read(tmp_path)
+    after = b"".join(record(scalar("loss", 3.0, step)) for step in range(7, 9))
+    for more in (ODD[odd], ODD[odd], after):
+        with open(path, "ab") as file:
+            file.write(more)
+        *new, cursor = read(tmp_path, cursor)
+        events += new
+    at_once = read(tmp_path)
+    ours, theirs = run_of(events), run_of(at_once)
+    assert ours.curves.keys() == theirs.curves.keys()
+    for tag, curve in theirs.curves.items():
+        np.testing.assert_array_equal(ours.curves[tag].step, curve.step)
+        np.testing.assert_array_equal(ours.curves[tag].value, curve.value)
+        np.testing.assert_array_equal(ours.curves[tag].wall_time, curve.wall_time)
+
+
+def test_that_what_was_appended_beyond_a_little_is_read_like_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorboard._Tails, "MOST_BYTES", 100)
+    path = write(tmp_path, scalar("loss", 1.0, 0))
+    *events, cursor = read(tmp_path)
+    with open(path, "ab") as file:
+        file.write(b"".join(record(scalar("loss", 2.0, step)) for step in range(1, 50)))
+    assert run_of(events + read(tmp_path, cursor)).curves["loss"].step.tolist() == [*range(50)]
