@@ -7,11 +7,12 @@ import pytest
 
 from runglass.__main__ import main
 from runglass.analysis.asking import opened
+from runglass.analysis.session_questions import card_question, questions_of, shown_tags
 from runglass.analysis.session_report import completed, parts_of, report_of, without_refusals
 from runglass.analysis.templates import fitting, lacking, template, templates
 from runglass.models import session as sessions
 from runglass.models.errors import RunglassError
-from runglass.models.session import Pane, Report, ReportPart, Session
+from runglass.models.session import CurveView, Grouping, Pane, Report, ReportPart, Session
 from runglass.resources import demo_folder
 
 
@@ -141,3 +142,27 @@ def test_that_a_template_names_at_its_end_what_the_data_cannot_answer(tmp_path):
     told = json.loads((folder / "provenance.json").read_text())["sections"]
     assert not any(section["refusal"] for section in told)
     assert told[-1]["title"] == "Not answered"
+
+
+def test_that_cards_show_tags_that_pass_the_filter_and_all_where_it_is_no_pattern(demo):
+    ticked = tuple(demo.store.runs)
+    demo = demo.store
+    every = shown_tags(CurveView(), demo, ticked)
+    assert shown_tags(CurveView(tag_filter="^train/"), demo, ticked) == [
+        tag for tag in every if tag.startswith("train/")
+    ]
+    assert shown_tags(CurveView(tag_filter="["), demo, ticked) == every
+
+
+def test_that_grouped_runs_are_asked_for_as_groups_and_a_pane_of_questions_asks_none(demo):
+    demo = demo.store
+    ticked = tuple(demo.runs)
+    session = dataclasses.replace(Session(), grouping=Grouping(keys=("family",)))
+    identifier, options = card_question("val/loss", session, ticked)
+    assert (identifier, options["group_by"]) == ("curve.seed-band", ["family"])
+    other = dataclasses.replace(Session(), grouping=Grouping(keys=("seed",), everything_except=True))
+    assert card_question("val/loss", other, ticked)[1]["everything_except"] == ["seed"]
+    assert card_question("val/loss", Session(), ticked)[0] == "curve.smooth"
+    pane = Pane(key="q", kind="questions")
+    assert questions_of(pane, session, demo, most_cards=3) == ()
+    assert lacking(pane, demo) == ""

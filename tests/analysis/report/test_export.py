@@ -15,6 +15,7 @@ from runglass.analysis.report.export import FORMATS, export_figure, figure_bytes
 from runglass.analysis.report.styles import style_named, styles
 from runglass.models.errors import ExportError
 from runglass.models.figure import FigureSpec
+from runglass.resources import palettes
 
 WIDTHS = {
     "icml": 3.25, "icml-double": 6.75, "aistats": 3.25, "aistats-double": 6.75, "uai": 3.25, "uai-double": 6.75,
@@ -135,3 +136,23 @@ def test_that_an_old_file_stays_when_a_new_one_cannot_be_drawn(samples: dict[str
     export_figure(samples["law"], path)
     assert path.read_bytes().startswith(b"%PDF")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_that_a_palette_goes_with_a_style_and_an_unknown_one_is_refused_with_those_there_are() -> None:
+    name = palettes.palettes()[-1].name
+    assert style_named("icml", name).palette == name
+    with pytest.raises(ExportError, match="no palette called 'nowhere'") as caught:
+        style_named("icml", "nowhere")
+    assert name in caught.value.remedy
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_that_a_full_device_is_said() -> None:
+    with pytest.raises(ExportError, match="cannot be written: No space left"):
+        write_whole(Path("/dev/full"), b"x" * 100_000)
+
+
+def test_that_another_format_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ExportError, match="no format 'docx'") as caught:
+        figure_bytes(FigureSpec(), "docx")
+    assert "pdf" in caught.value.remedy
