@@ -171,10 +171,10 @@ class Feed(QObject):
         self._tasks.cancel(FEED)
         self._tasks.cancel(TAIL)
 
-    def _read(self, title: str, *, first: bool) -> None:
+    def _read(self, title: str, *, first: bool, gives_way: bool = False) -> None:
         opening = self._opening
         assert opening is not None
-        started, is_following = time.monotonic(), self._timer.isActive()
+        started = time.monotonic()
         self._reading, self._is_paused = True, False
         self._begun += 1
         self._watch.start()
@@ -187,7 +187,7 @@ class Feed(QObject):
                 if begun_early is not None:
                     coming = begun_early.batches(progress)
                 else:
-                    coming = opening.loader.new_events(progress, opening.give_way if is_following else None)
+                    coming = opening.loader.new_events(progress, opening.give_way if gives_way else None)
                 for events in coming:
                     opening.store = opening.store.adding(events)
                     self._batch.emit(opening, opening.store, _grown(events))
@@ -312,8 +312,8 @@ class Feed(QObject):
 
     def _on_timer_timeout(self) -> None:
         self._count_live()
-        if not self._is_paused:
-            self.refresh()
+        if not self._is_paused and self._opening is not None and not self._reading:
+            self._read("Looking for what is new", first=False, gives_way=True)
 
     def _count_live(self) -> None:
         now = time.monotonic()

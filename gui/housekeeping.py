@@ -2,12 +2,14 @@
 
 A full collection looks at everything that lives: with thousands of runs open it takes longer than a frame, and Python begins
 one whenever it has made many objects, which following does all the time. So what lives is set aside (`gc.freeze`) when it has
-come to rest after something was opened or closed, and only what was made since is looked through.
+come to rest after something was opened or closed, and only what was made since is looked through. What survives such a search
+is set aside as well: with runs that are followed for hours it would soon be as much again.
 """
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 
 from PySide6.QtCore import QObject, QTimer
 
@@ -30,6 +32,8 @@ class Housekeeping(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_REST_MS)
         self._timer.timeout.connect(self.set_aside)
+        self._is_aside = False
+        gc.callbacks.append(self._on_searched)
         feed.loaded.connect(self._timer.start)
         workspace.changed.connect(self._on_workspace_changed)
 
@@ -38,11 +42,20 @@ class Housekeeping(QObject):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        self._is_aside = True
 
     def stop(self) -> None:
         """Leave everything to Python again."""
         self._timer.stop()
+        self._is_aside = False
+        if self._on_searched in gc.callbacks:
+            gc.callbacks.remove(self._on_searched)
         gc.unfreeze()
+
+    def _on_searched(self, phase: str, told: Mapping[str, int]) -> None:
+        """Set aside what survived a search among all that was not; called by Python, in any thread."""
+        if self._is_aside and phase == "stop" and told["generation"] == 2:
+            gc.freeze()
 
     def _on_workspace_changed(self, fields: frozenset[str], _origin: object) -> None:
         if fields & _FIELDS:

@@ -65,7 +65,7 @@ def test_that_what_grows_is_followed_between_the_looks_at_everything(feed, qtbot
     log(2)
     feed.refresh()
     qtbot.waitUntil(lambda: points() == [2, 3, 2])
-    monkeypatch.setattr(feed, "refresh", lambda: None)
+    monkeypatch.setattr(feed, "_read", lambda *_, **__: None)
     for step in (3, 4):
         log(step)
         qtbot.waitUntil(lambda step=step: points() == [2, step + 1, 2])
@@ -110,7 +110,7 @@ def test_that_what_grows_is_followed_while_all_there_is_is_looked_at(feed, qtbot
 
     monkeypatch.setattr(discovery, "sources", without_end)
     try:
-        feed.refresh()
+        feed._on_timer_timeout()
         for step in (3, 4):
             log(step)
             qtbot.waitUntil(lambda step=step: points() == [2, step + 1, 2])

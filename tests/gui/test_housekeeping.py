@@ -56,3 +56,19 @@ def test_that_gestures_that_open_nothing_start_no_search(keeping):
     own, workspace = keeping
     workspace.change(step_cursor=3.0)
     assert not own._timer.isActive()
+
+
+def test_that_what_is_made_later_is_looked_through_once(keeping):
+    own, _ = keeping
+    own.set_aside()
+    before = gc.get_freeze_count()
+    knots = [Knot() for _ in range(1000)]
+    gc.collect()
+    assert gc.get_freeze_count() >= before + len(knots)
+    own.stop()
+    callbacks = len(gc.callbacks)
+    own.stop()
+    assert not gc.get_freeze_count()
+    assert len(gc.callbacks) == callbacks
+    gc.collect()
+    assert not gc.get_freeze_count()
