@@ -22,7 +22,7 @@ from .discovery import Discovery, as_text
 from .errors import Cancelled, ReadError
 from .progress import Progress, quiet
 from .readers.base import Cursor, Reader, Source
-from .readers.registry import reader_named, readers
+from .readers.registry import broken_readers, reader_named
 from .store import RunStore
 from .tables import Event, Forgotten, Problem, RunFacts, SourceRead
 from .text_pattern import TextPattern
@@ -264,7 +264,7 @@ class Loader:
         changed: list[_Found] = []
         seen = set()
         looked_at: dict[int, _Watched] = {}
-        said = dict.fromkeys(readers(self._patterns)[1])
+        said = dict.fromkeys(broken_readers())
         for found in self._discovery.sources(progress):
             if give_way is not None:
                 give_way()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import random
 import shutil
 import struct
@@ -33,8 +34,8 @@ from runglass.models.discovery import Discovery
 from runglass.models.errors import ReadError
 from runglass.models.loader import Loader, load
 from runglass.models.progress import quiet
-from runglass.models.readers.base import Cursor, Source
-from runglass.models.readers.registry import _BUILTIN, reader_named
+from runglass.models.readers.base import Cursor, Entry, Match, Source
+from runglass.models.readers.registry import _BUILTIN, may_know, reader_named, readers
 from runglass.models.store import RunStore
 from runglass.models.tables import Forgotten, Problem
 
@@ -454,10 +455,26 @@ def stated(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]
 
 def test_that_every_reader_has_a_sample() -> None:
     ours = set()
-    for place in _BUILTIN:
-        module, _, name = place.rpartition(".")
+    for builtin in _BUILTIN:
+        module, _, name = builtin.place.rpartition(".")
         ours.add(getattr(__import__(f"runglass.models.readers.{module}", fromlist=[name]), name).name)
     assert ours == set(READERS)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_that_a_reader_is_imported_for_all_that_it_knows(tmp_path: Path, reader: str) -> None:
+    root = sample(tmp_path, reader)
+    known = set()
+    for folder, folders, files in os.walk(root.parent):
+        beside = frozenset((*folders, *files))
+        for name in beside:
+            path = Path(folder, name)
+            entry = Entry(path, path.relative_to(root.parent).as_posix(), name in folders, beside)
+            for builtin, one in zip(_BUILTIN, readers(), strict=False):
+                if (one.looks_at_folders or not entry.is_folder) and one.match(entry) is not Match.NO:
+                    known.add(one.name)
+                    assert may_know(builtin, entry), f"{builtin.place} {entry.relative}"
+    assert reader in known
 
 
 @pytest.mark.parametrize("reader", READERS)

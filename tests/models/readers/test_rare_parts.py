@@ -28,6 +28,7 @@ from runglass.models.readers.base import Entry, Match, Reader, Source
 from runglass.models.readers.hf_trainer import HuggingFaceTrainerReader
 from runglass.models.readers.inspect_log import InspectReader
 from runglass.models.readers.lm_eval import LmEvalSamplesReader
+from runglass.models.readers.mlflow_store import MlflowFileReader
 from runglass.models.readers.olmes import OlmesReader
 from runglass.models.readers.open_lm import OpenLmReader
 from runglass.models.readers.stable_baselines import StableBaselinesReader
@@ -539,6 +540,35 @@ def test_that_an_entry_that_inspect_packed_in_another_way_is_named(tmp_path: Pat
     assert "header.json is compressed by method 14" in said(load([path]))
 
 
+def test_that_only_a_mean_of_inspect_has_the_error_of_the_mean(tmp_path: Path) -> None:
+    metrics = {"accuracy": {"value": 0.5}, "f1": {"value": 0.25}, "stderr": {"value": 0.1}}
+    log = {
+        "status": "success",
+        "eval": {"model": "m", "task": "t"},
+        "results": {"scores": [{"name": "s", "metrics": metrics}]},
+    }
+    archive(tmp_path / "logs" / "one.eval", header=log, summaries=[])
+    rows = load([tmp_path]).rows("scores").set_index("metric")
+    assert rows["value"].to_dict() == {"accuracy": 0.5, "f1": 0.25}
+    assert rows["stderr"].fillna(-1).to_dict() == {"accuracy": 0.1, "f1": -1}
+
+
+def test_that_a_run_of_mlflow_needs_what_names_its_experiment(tmp_path: Path) -> None:
+    run = mlflow(tmp_path, loss=b"1000 3.5 0\n")
+    assert set(MlflowFileReader().needed(run)) >= {
+        run / "metrics" / "loss",
+        run / "meta.yaml",
+        run.parent / "meta.yaml",
+    }
+
+
+def test_that_tokens_a_trainer_counted_are_a_fact_of_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "r" / "trainer_state.json", {"log_history": [], "num_input_tokens_seen": 5000, "total_flos": 0})
+    (run,) = load([tmp_path]).runs.values()
+    assert run.facts["tokens"] == 5000
+    assert "flops" not in run.facts
+
+
 def test_that_a_log_of_inspect_that_is_no_object_says_so(tmp_path: Path) -> None:
     text = json.dumps([{"status": "success", "eval": {"eval_id": "x", "task": "t"}, "version": 2, "samples": []}])
     path = tmp_path / "logs" / "2026-01-01T00-00-00+00-00_t_x.json"
@@ -910,7 +940,7 @@ def test_that_a_broken_reader_of_others_is_a_problem_and_the_rest_is_read(
         EntryPoint, "load", lambda self: Stubborn if self is stubborn else __import__("no_such_package")
     )
     monkeypatch.setattr(registry, "entry_points", lambda group: [broken, stubborn])
-    registry.readers.cache_clear()
+    registry._third_parties.cache_clear()
     try:
         write(tmp_path / "run" / "metrics.csv", b"step,loss\n1,2\n2,1\n")
         store = load([tmp_path])
@@ -918,5 +948,4 @@ def test_that_a_broken_reader_of_others_is_a_problem_and_the_rest_is_read(
         assert [len(run.curves) for run in store.runs.values()] == [1]
         assert "as stubborn failed" in caplog.text
     finally:
-        registry.readers.cache_clear()
-        registry._by_name.cache_clear()
+        registry._third_parties.cache_clear()
