@@ -281,6 +281,39 @@ def test_that_mirrors_used_longest_ago_go_first(
     assert kept == ["b"]
 
 
+def test_that_a_mirror_that_is_in_use_does_not_go(
+    elsewhere: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_cache, "KEPT_BYTES", 1_500)
+    mirrors = []
+    for age, name in ((300, "a"), (200, "b"), (100, "c")):
+        elsewhere.pipe_file(f"/{name}/metrics.csv", bytes(1_000))
+        mirror = Mirror(f"memory://{name}", home=tmp_path / "m")
+        mirror.refresh()
+        mirror.fetch([mirror.folder / "metrics.csv"])
+        home = mirror.folder.parent.parent
+        os.utime(home, (home.stat().st_mtime - age,) * 2)
+        mirrors.append(mirror)
+    mirrors[1].close()
+    Mirror("memory://d", home=tmp_path / "m").close()
+    assert [mirror.folder.exists() for mirror in mirrors] == [True, False, True]
+    mirrors[0].close()
+    mirrors[2].close()
+
+
+def test_that_the_mirror_that_is_opened_is_not_the_one_that_goes(
+    elsewhere: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_cache, "KEPT_BYTES", 10)
+    elsewhere.pipe_file("/a/metrics.csv", bytes(1_000))
+    for _ in range(2):
+        mirror = Mirror("memory://a", home=tmp_path / "m")
+        mirror.refresh()
+        mirror.fetch([mirror.folder / "metrics.csv"])
+        mirror.close()
+        assert (mirror.folder / "metrics.csv").exists()
+
+
 @pytest.mark.parametrize(("text", "value"), [("512", 512 << 20), ("", 7 << 20), ("many", 7 << 20), ("-1", 7 << 20)])
 def test_that_the_environment_sets_limits_in_mebibytes(text: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNGLASS_REMOTE_FILE_MIB", text)

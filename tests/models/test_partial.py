@@ -194,3 +194,17 @@ def test_that_a_file_whose_end_reads_otherwise_is_said(tmp_path, monkeypatch):
     (part,) = parts_of(load([tmp_path / "odd.parquet"]), "predictions")
     with pytest.raises(SchemaError, match="other columns than the first: correct"):
         part.rows()
+
+
+def test_that_a_survey_counts_rows_that_only_one_part_has(large):
+    store = load([large]).keeping(is_in("item", ["3"]))
+    counts = survey(store, "predictions", ("version",))
+    assert dict(zip(counts["version"], counts["rows"], strict=True)) == dict.fromkeys(sorted(predictions()["version"].unique()), 1)
+    assert survey(store.keeping(is_in("item", ["none"])), "predictions", ("version",))["rows"].sum() == 0
+
+
+def test_that_columns_a_map_makes_are_read_from_the_file(large):
+    store = load([large]).reading_as((ColumnMap((("half", "epoch"),), (("twice", "epoch * 2"),)),))
+    (part, *_) = parts_of(store, "predictions", wanted=("half", "twice"), most=100)
+    rows = part.rows()
+    assert (rows["twice"] == 2 * rows["half"]).all()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from runglass.models import sqlite_file
 from runglass.models.errors import ReadError
 from runglass.models.sqlite_file import has_tables, opened
 
@@ -77,3 +79,34 @@ def test_that_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
         rows(tmp_path / "a.db")
     assert not has_tables(tmp_path / "a.db", "t")
     assert not has_tables(tmp_path / "missing.db", "t")
+
+
+def test_that_a_large_database_that_is_being_written_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_MOST_COPIED_BYTES", 100)
+    writer = made(tmp_path / "a.db", "wal")
+    try:
+        with pytest.raises(ReadError, match="too large to be copied; close its writer first"):
+            rows(tmp_path / "a.db")
+    finally:
+        writer.close()
+
+
+def test_that_a_database_that_changes_while_it_is_copied_is_left_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = made(tmp_path / "a.db", "wal")
+    copied = shutil.copyfile
+
+    def copyfile(path: Path, to: Path) -> None:
+        copied(path, to)
+        writer.execute("INSERT INTO t VALUES (2)")
+        writer.commit()
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    try:
+        with pytest.raises(ReadError, match="written to all the time; it will be tried again"):
+            rows(tmp_path / "a.db")
+    finally:
+        writer.close()
