@@ -14,7 +14,7 @@ Numeric gradients are never used: warm-started refits then stop early and give i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
