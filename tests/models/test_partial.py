@@ -3,7 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from runglass.models import partial
 from runglass.models.column_map import ColumnMap
@@ -199,7 +201,9 @@ def test_that_a_file_whose_end_reads_otherwise_is_said(tmp_path, monkeypatch):
 def test_that_a_survey_counts_rows_that_only_one_part_has(large):
     store = load([large]).keeping(is_in("item", ["3"]))
     counts = survey(store, "predictions", ("version",))
-    assert dict(zip(counts["version"], counts["rows"], strict=True)) == dict.fromkeys(sorted(predictions()["version"].unique()), 1)
+    assert dict(zip(counts["version"], counts["rows"], strict=True)) == dict.fromkeys(
+        sorted(predictions()["version"].unique()), 1
+    )
     assert survey(store.keeping(is_in("item", ["none"])), "predictions", ("version",))["rows"].sum() == 0
 
 
@@ -208,3 +212,38 @@ def test_that_columns_a_map_makes_are_read_from_the_file(large):
     (part, *_) = parts_of(store, "predictions", wanted=("half", "twice"), most=100)
     rows = part.rows()
     assert (rows["twice"] == 2 * rows["half"]).all()
+
+
+def write_large(path: Path, table: pa.Table) -> Path:
+    parquet.write_table(table, path, row_group_size=100)
+    return path
+
+
+def test_that_names_stored_once_are_looked_for_as_others_are(large):
+    frame = predictions().assign(
+        version=lambda t: t["version"].astype("category"), item=lambda t: "i" + t["item"].astype(str)
+    )
+    write_large(large, pa.Table.from_pandas(frame))
+    store = load([large]).keeping(is_in("version", ["v2"])).keeping(is_in("item", ["i3", "i499"]))
+    rows = pd.concat([part.rows() for part in parts_of(store, "predictions", most=400)])
+    assert rows["item"].tolist() == ["i3", "i499"]
+    assert set(rows["version"]) == {"v2"}
+
+
+def test_that_a_filter_of_numbers_is_no_filter_of_texts(large):
+    write_large(large, pa.Table.from_pandas(predictions()))
+    store = load([large]).keeping(is_in("epoch", [2])).keeping(is_in("version", ["v1"]))
+    rows = pd.concat([part.rows() for part in parts_of(store, "predictions", wanted=("epoch",), most=400)])
+    assert len(rows) == sum(item % 3 == 2 for item in range(500))
+
+
+def test_that_a_large_file_that_went_is_said_as_such(large):
+    (part, *_) = parts_of(load([large]), "predictions", most=400)
+    large.unlink()
+    with pytest.raises(FileNotFoundError):
+        part.rows()
+
+
+def test_that_a_large_file_of_too_many_columns_is_refused(large, monkeypatch):
+    monkeypatch.setattr(table_file, "_MOST_COLUMNS", 3)
+    assert "columns; at most 3 are read" in " ".join(problem.what for problem in load([large]).problems)

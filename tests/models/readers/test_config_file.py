@@ -230,3 +230,18 @@ def test_that_flags_of_guild_are_the_configuration_of_its_run(tmp_path: Path) ->
     store = load([tmp_path / "runs"])
     assert list(store.runs) == ["runs/1a2b"]
     assert store.config(store.runs["runs/1a2b"]) == {"lr": 0.5, "seed": 3}
+
+
+def test_that_pairs_of_an_ordered_mapping_are_one_and_what_is_none_a_list() -> None:
+    ordered = "!!python/object/apply:collections.OrderedDict"
+    assert yaml_value(f"a: {ordered}\n- - - lr\n    - 1\n  - - 2\n    - x\n") == {"a": {"lr": 1, "2": "x"}}
+    assert yaml_value(f"a: {ordered} [1, 2]\n") == {"a": [1, 2]}
+
+
+def test_that_only_mappings_are_merged() -> None:
+    assert yaml_value("a: &a {x: 1}\nb:\n  <<: [*a, 3]\n  y: 2\n")["b"] == {"x": 1, "y": 2}
+
+
+def test_that_a_configuration_of_more_values_than_any_has_is_refused() -> None:
+    with pytest.raises(ReadError, match="more"):
+        yaml_value("[" + "1, " * 300_000 + "1]")

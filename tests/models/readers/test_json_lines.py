@@ -243,6 +243,13 @@ def test_that_no_more_settings_and_texts_are_kept_than_anyone_can_look_at(tmp_pa
     assert not problems_of(events)
 
 
+def test_that_lines_that_are_no_objects_may_come_before_many_that_are(tmp_path: Path) -> None:
+    path = written(tmp_path, "[1]", "nonsense", *({"step": n, "loss": n / 2} for n in range(400)))
+    events, _ = read(path)
+    assert curves_of(events)["loss"].value.tolist() == [n / 2 for n in range(400)]
+    assert problems_of(events) == ["2 lines left out: not a JSON object."]
+
+
 def test_that_deep_nesting_huge_numbers_and_other_types_cost_only_themselves(tmp_path: Path) -> None:
     deep = '{"step": 1, "x": ' + '{"a":' * 5000 + "1" + "}" * 5000 + "}"
     wide = '{"step": 2, "loss": 1' + "0" * 400 + ', "flag": true, "xs": [1, 2]}'

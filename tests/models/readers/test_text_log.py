@@ -41,6 +41,32 @@ def last_values(run: Run) -> dict[str, float]:
     return {tag: float(curve.value[-1]) for tag, curve in run.curves.items()}
 
 
+def test_that_a_number_said_twice_on_a_line_is_the_last_one(tmp_path: Path) -> None:
+    run = run_from(tmp_path, "".join(f"step {n} | loss 9.0 | acc 0.5 | loss {n}.5\n" for n in range(1, 5)))
+    assert run.curves["loss"].value.tolist() == [1.5, 2.5, 3.5, 4.5]
+
+
+def test_that_a_day_there_is_not_gives_no_times(tmp_path: Path) -> None:
+    run = run_from(tmp_path, "".join(f"2024-13-0{n} 10:00:00 step {n} loss {n}.5\n" for n in range(1, 5)))
+    assert run.curves["loss"].step.tolist() == [1, 2, 3, 4]
+    assert run.curves["loss"].wall_time is None
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("1700000000.5", 1700000000.5), ("2024-01-01 00:00:00,5", 1704067200.5), ("2024-01-01T01:00:00+01:00", 1704067200.0),
+     ("some day", None), ("2024-13-01 00:00", None)],
+)  # fmt: skip
+def test_that_a_time_is_a_number_or_a_date(written: str, seconds: float | None) -> None:
+    assert text_pattern.seconds_of(written) == seconds
+
+
+def test_that_a_line_longer_than_any_log_has_is_passed_over() -> None:
+    pattern = TextPattern("mine", "*.log", r"step (?P<step>\d+) loss (?P<loss>\S+)")
+    text = "step 1 loss 2\n" + "x" * (text_pattern.LONGEST_LINE + 1) + "step 2 loss 3\nstep 3 loss 4\n"
+    assert [line.step for line in pattern.matches(text)] == [1, 3]
+
+
 # --- published logs ---
 
 
