@@ -75,15 +75,16 @@ def told(**facts):
     os._exit(0)
 """
 _SHELL = """
+from runglass.__main__ import main
 from PySide6.QtWidgets import QApplication
 def shown(*_):
     QApplication.instance().processEvents()
     told()
 QApplication.exec = shown
-from runglass.__main__ import main
 main(sys.argv[2:])
 """
 _PLOT = """
+from runglass.__main__ import main
 from PySide6.QtWidgets import QApplication, QMainWindow
 all_points = int(sys.argv[2])
 def shown(*_):
@@ -110,7 +111,6 @@ def shown(*_):
     app.processEvents()
     told(points=window.workspace.now.all.points)
 QApplication.exec = shown
-from runglass.__main__ import main
 main(sys.argv[3:])
 """
 
