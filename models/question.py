@@ -251,8 +251,8 @@ class Question:
 
 
 @functools.cache
-def _options(question: type[Question]) -> tuple[Option, ...]:
-    """Give the options of a question: types are looked up by name, which takes longer than all else about them."""
+def _options(question: Any) -> tuple[Option, ...]:
+    """Give the options of a type of question: hints are looked up by name, which takes longer than all else about them."""
     hints = get_type_hints(question)
     return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(question) if "help" in f.metadata)
 
