@@ -12,16 +12,17 @@ import pytest
 _FOR_LATER = frozenset(
     ("fsspec", "jinja2", "joblib", "markdown_it", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "statsmodels")
 )
-_BESIDE_QT = _FOR_LATER | {"numpy", "orjson", "pyqtgraph", "yaml"}
+_BESIDE_QT = _FOR_LATER | {"numpy", "orjson", "pyqtgraph", "yaml", "QEvent", "QStyle"}
 
 _BEGIN = """
-import os, sys, threading, time
+import builtins, gc, os, sys, threading, time
 from pathlib import Path
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 def imported():
     return {name.partition(".")[0] for name in sys.modules}
 """
 _PAINT = """
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtWidgets import QApplication
 app = QApplication([])
 from runglass.gui.main_window import MainWindow
@@ -29,7 +30,7 @@ from runglass.gui.settings import Settings
 window = MainWindow(Settings(Path(sys.argv[1])), furnished=sys.argv[2] == "furnished")
 window.show()
 assert not window.grab().isNull()
-print(*sorted(imported()))
+print(*sorted(imported()), *sorted({"QEvent", "QStyle"} & {name for one in (QtCore, QtWidgets) for name in vars(one)}))
 window.close()
 """
 _OPEN = """
@@ -39,11 +40,14 @@ def loop(*_):
     app = QApplication.instance()
     app.processEvents()
     first.append(imported())
+    assert not gc.isenabled()
+    assert builtins.__import__ is builtins.__orig_import__
     window = next(one for one in app.topLevelWidgets() if isinstance(one, QMainWindow))
     shown = lambda: window._is_furnished and [card for card in window.area.content("curves").cards if card.view.answer]
     while not shown():
         app.processEvents()
         time.sleep(0.002)  # threads have work to do
+    assert gc.isenabled()
     print(len(first[0] & {"pyqtgraph"}), window.workspace.now.all.points, *sorted(imported()))
     window.close()
     return 0
