@@ -120,3 +120,28 @@ def test_that_labels_without_probabilities_or_of_one_kind_are_refused() -> None:
         ConfidentJointQuestion().answer(store_of(pd.DataFrame({"item": ["a"], "label": ["0"]})))
     with pytest.raises(TooLittleData, match="two labels"):
         ConfidentJointQuestion().answer(store_of(rows(np.full((3, 2), 0.5), np.zeros(3, int))))
+
+
+def test_that_labels_are_chosen_and_what_cannot_be_counted_is_said() -> None:
+    p, given, _, _ = noisy(300)
+    frame = rows(p, given, model="m", task="t", version="1")
+    other = rows(p[::-1], given[::-1], model="m", task="t", version="2")
+    result = ConfidentJointQuestion(draws=100).answer(store_of(pd.concat([frame, other])))
+    assert "Version: 2 (of 2)." in result.notes
+    odd = frame.assign(label=frame["label"].where(frame.index > 2, "9"))
+    assert any(
+        note.startswith("3 rows left out: the label is no class")
+        for note in ConfidentJointQuestion(draws=100).answer(store_of(odd)).notes
+    )
+    absent = frame[frame["label"] != "2"]
+    assert any(
+        note.startswith("1 class without a labelled item")
+        for note in ConfidentJointQuestion(draws=100).answer(store_of(absent)).notes
+    )
+    for options, said in (
+        ({"model": "n"}, "No prediction has model 'n'"),
+        ({"votes": "nowhere"}, "no column called 'nowhere'"),
+        ({"epoch": 7.0}, "probability of every class"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            ConfidentJointQuestion(**options).answer(store_of(frame.assign(epoch=1.0)))  # type: ignore[arg-type]

@@ -158,3 +158,39 @@ def test_that_gradient_norms_of_the_sample_are_forecast_from_its_sizes() -> None
     assert result.rows["size"].nunique() == 12
     assert any("cannot be told apart" in note for note in result.notes)
     assert result.estimates["exponent"].has_interval
+
+
+def test_that_the_curvature_and_its_interval_are_those_of_statsmodels() -> None:
+    from statsmodels.regression.linear_model import OLS
+
+    generator = np.random.default_rng(3)
+    sizes = np.geomspace(1e6, 1e10, 9)
+    x = np.log(sizes)
+    y = 1 + 0.2 * (x - x.mean()) + 0.03 * (x - x.mean()) ** 2 + 0.05 * generator.normal(size=9)
+    norms = {
+        f"n{i}": (size, 0.01, [float(np.exp(value))]) for i, (size, value) in enumerate(zip(sizes, y, strict=True))
+    }
+    result, _ = asked(store_of(norms), shape="quadratic")
+    fit = OLS(y, np.vander(x, 3)).fit()
+    found = result.estimates["curvature"]
+    assert found.value == pytest.approx(fit.params[0], rel=1e-5)
+    assert (found.low, found.high) == pytest.approx(tuple(fit.conf_int()[0]), rel=1e-5)
+
+
+def test_that_what_a_forecast_of_norms_lacks_is_said() -> None:
+    store = store_of(powers(0.5, noise=0.01))
+    for options, said in (
+        ({"size": "width"}, "No run states 'width'"),
+        ({"rate": "width"}, "No run states 'width'"),
+        ({"threshold": -1.0}, "must be above 0"),
+        ({"tag": "attn_logit_max", "runs": ("n1",)}, "logs 'attn_logit_max' above 0"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            asked(store, **options)  # type: ignore[arg-type]
+    with pytest.raises(AnalysisError, match="attention logits or the norm of its gradient"):
+        asked(store_of(powers(0.5), tag="loss"))
+    some, _ = asked(
+        store_of(powers(0.5, noise=0.01) | {"more": (1e10, 0.01, [1.0, 400.0])}),
+        runs=("n1e+06", "n1e+07", "n1e+08", "n1e+09"),
+    )
+    assert len(some.rows) == 4

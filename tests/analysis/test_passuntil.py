@@ -187,3 +187,14 @@ def test_that_sizes_may_stand_in_the_runs_of_the_same_names() -> None:
         asked(frame.drop(columns="params"))
     with pytest.raises(AnalysisError, match="'width'"):
         asked(frame, size="width")
+
+
+def test_that_of_one_item_the_interval_is_that_of_its_draws() -> None:
+    frame = counts(items=1).assign(draws=[3000, 900, 300, 90, 30, 9], passes=2)
+    rates = asked(frame).result.tables["rates"].set_index("model")
+    for row in frame.to_dict("records"):
+        low, high = negative_binomial_interval(2, row["draws"], 0.95)
+        assert rates.loc[row["model"], ["low", "high"]].tolist() == pytest.approx([float(low), float(high)])
+    never = negative_binomial_interval(0, 50, 0.9)
+    assert never == (0.0, pytest.approx(1 - 0.05 ** (1 / 50)))
+    assert nbinom.sf(50 - 1, 1, never.high) == pytest.approx(0.05, rel=1e-6)

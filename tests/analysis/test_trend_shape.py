@@ -111,3 +111,26 @@ def test_that_few_sizes_or_no_scale_are_said() -> None:
         asked(table(SIZES[:4]))
     with pytest.raises(AnalysisError, match="how large the models are"):
         asked(table().drop(columns="params"))
+
+
+def test_that_sizes_may_stand_in_the_runs_and_chance_is_taken_off() -> None:
+    frame = table()
+    sizes = frame.drop_duplicates("model")[["model", "params"]].rename(columns={"model": "run"})
+    stores = [
+        TableRows("scores.csv", "test", frame.drop(columns="params"), "scores"),
+        TableRows("runs.csv", "test", sizes, "runs"),
+    ]
+    told = ask(analysis("scaling.trend-shape"), {"scale": "params"}, Opened(RunStore().adding(stores)))
+    assert told.result.estimates["up/a/slope"].value == pytest.approx(0.05)
+    above = asked(frame, chance=0.2)
+    assert above.result.estimates["up/a/slope"].value == pytest.approx(0.05 / 0.8)
+    alone = asked(frame, tasks=("up",))
+    assert set(alone.result.tables["trends"]["task"]) == {"up"}
+    holes = asked(frame.assign(params=frame["params"].where(frame["model"] != frame["model"].iloc[0])))
+    assert "2 scores left out: no size above 0." in holes.result.notes
+    for options, said in (
+        ({"scale": "width"}, "how large the models are"),
+        ({"family": "width"}, "no column called 'width'"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            asked(frame, **options)

@@ -145,3 +145,25 @@ def test_that_a_missing_second_size_is_asked_for() -> None:
     frame = points().rename(columns={"size": "params", "value": "loss"})[["run", "params", "loss"]]
     with pytest.raises(AnalysisError, match="second size"):
         ask(analysis("scaling.two-axis"), {}, Opened(RunStore().adding([TableRows("r.csv", "test", frame, "runs")])))
+
+
+def test_that_origins_of_too_few_runs_and_runs_without_a_second_size_are_left_out() -> None:
+    whole, few = (
+        points(seed=0).assign(origin="news"),
+        points(seed=1).head(4).assign(origin="web", run=[f"w{i}" for i in range(4)]),
+    )
+    answer = asked(pd.concat([whole, few]), variant="origin")
+    assert any(note.startswith("web left out: needs") for note in answer.result.notes)
+    with pytest.raises(TooLittleData):
+        asked(few, variant="origin", size="encoder_params", second="decoder_params")
+    holes = whole.assign(second=whole["second"].where(whole.index > 1))
+    assert any(note.startswith("2 runs left out: no decoder_params above 0") for note in asked(holes).result.notes)
+    with pytest.raises(TooLittleData, match="both sizes and a loss"):
+        asked(whole, fit_where="encoder_params > 1e20")
+
+
+def test_that_a_law_without_an_offset_says_so() -> None:
+    frame = points(seed=0)
+    frame["value"] -= 0.89
+    E = asked(frame, offset=False).result.estimates["E"]
+    assert (E.value, E.why_no_interval) == (0, "E is fixed at 0")

@@ -264,3 +264,32 @@ def test_that_the_rows_to_calibrate_on_may_be_told_by_a_column() -> None:
         ConformalQuestion().answer(store_of(frame.assign(label="other")))
     with pytest.raises(AnalysisError, match="probabilities of all"):
         ConformalQuestion().answer(store_of(frame[["item", "label"]].assign(confidence=0.5)))
+
+
+def test_that_some_members_and_one_task_may_be_asked_for_and_labels_are_not_needed() -> None:
+    cube = ensemble()
+    label = np.random.default_rng(1).integers(0, 3, size=len(cube))
+    frame = frame_of(cube, label)
+    names = (
+        sorted(frame["seed"].astype(str).unique()) if "seed" in frame else sorted(frame["member"].astype(str).unique())
+    )
+    two = DecompositionQuestion(members=tuple(names[:2]), draws=50).answer(store_of(frame))
+    assert two.members == 2
+    assert two.estimates["epistemic"].value == pytest.approx(decomposed(cube[:, :2])[:, 2].mean())
+    both = pd.concat([frame.assign(task="t"), frame_of(ensemble()[::-1], label).assign(task="u")])
+    one = DecompositionQuestion(task="t", draws=50).answer(store_of(both))
+    assert one.estimates["epistemic"].value == pytest.approx(decomposed(cube)[:, 2].mean())
+    together = DecompositionQuestion(draws=50).answer(store_of(both))
+    assert len(together.rows) == 2 * len(one.rows)
+    question = DecompositionQuestion(draws=50)
+    blind = question.answer(store_of(frame.drop(columns="label")))
+    assert blind.detection.empty
+    points = [
+        mark.key for _, mark in decomposition.figure(question, blind).marks() if mark.key in ("items", "right", "wrong")
+    ]
+    assert points == ["items"]
+    with pytest.raises(AnalysisError, match="probabilities of all classes"):
+        DecompositionQuestion().answer(store_of(frame.filter(regex="^(?!prob)").assign(confidence=0.5)))
+    holes = frame.assign(**{"prob.0": np.nan})
+    with pytest.raises(TooLittleData, match="every member answered with probabilities"):
+        DecompositionQuestion().answer(store_of(holes))

@@ -185,3 +185,16 @@ def test_that_the_filter_of_a_group_without_name_finds_its_items() -> None:
 def test_that_the_question_survives_json() -> None:
     question = WorstGroupQuestion(group="ink", versions=("v1",), least=5)
     assert ANALYSIS.question.from_json(question.to_json()) == question
+
+
+def test_that_curves_over_epochs_are_of_the_versions_and_rows_asked_for() -> None:
+    parts = []
+    for epoch in (1, 2):
+        for version in ("v1", "v2", "v3"):
+            for split in ("train", "test"):
+                part = answers({"a": (40 + 5 * epoch, 80), "b": (20, 80)}, version, epoch=float(epoch), split=split)
+                parts.append(part.assign(item=split + part["item"]))
+    over = asked(pd.concat(parts), versions=("v1", "v2"), split="split", train="train").tables["epochs"]
+    assert set(over["version"]) == {"v1", "v2"}
+    assert set(over["n"]) == {80}  # rows of training are apart
+    assert over.query("group == 'a' and epoch == 2")["accuracy"].unique() == pytest.approx([50 / 80])
