@@ -211,7 +211,7 @@ class Question:
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """Give the options in the order they are declared."""
-        return _options(cls)
+        return _options(cls)  # type: ignore[arg-type]  # a type has a hash, whatever its instances have
 
     def to_json(self) -> dict[str, Any]:
         """Write every option as a plain JSON value."""
@@ -251,7 +251,7 @@ class Question:
 
 
 @functools.cache
-def _options(question: Any) -> tuple[Option, ...]:
+def _options(question: type[Question]) -> tuple[Option, ...]:
     """Give the options of a type of question: hints are looked up by name, which takes longer than all else about them."""
     hints = get_type_hints(question)
     return tuple(_option(f, hints[f.name]) for f in dataclasses.fields(question) if "help" in f.metadata)
