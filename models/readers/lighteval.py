@@ -133,6 +133,7 @@ def _details(path: Path, size: int, relative: str) -> pd.DataFrame:
             raise ReadError("It has none of the columns __doc__, __model_response__ and __metric__.")
         rows: list[dict[str, Any]] = []
         for batch in file.iter_batches(columns=list(_COLUMNS)):
+            batch.validate(full=True)
             for one in batch.to_pylist():
                 doc, response, metrics = (_mapping(one[name]) for name in _COLUMNS)
                 rows.append(_detail(doc, response, metrics, len(rows)))

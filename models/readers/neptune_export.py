@@ -78,7 +78,9 @@ class NeptuneExportReader(Reader):
             raise ReadError(f"It has {size / 2**30:.0f} GiB; exports of at most {_MOST_BYTES >> 30} GiB are read.")
         try:
             tables = [parquet.read_table(path, columns=list(_READ)) for path in parts]
-            frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+            table = pa.concat_tables(tables, promote_options="permissive")
+            table.validate(full=True)
+            frame = table.to_pandas()
         except pa.ArrowException as error:
             raise ReadError(f"It, or another part of the run, is no whole Parquet file: {error}.") from None
         progress(size, size, source.relative)

@@ -527,6 +527,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     """Give an Arrow table as a frame; empty text is missing."""
     import pyarrow.compute as compute
 
+    table.validate(full=True)  # text that is none would fail wherever it is used
     columns: dict[str, Any] = {}
     for name, column in zip(_distinct(table.column_names), table.columns, strict=True):
         if name.startswith("__index_level_"):

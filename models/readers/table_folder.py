@@ -95,7 +95,9 @@ def _frame(path: Path) -> pd.DataFrame:
     from pyarrow import parquet
 
     try:
-        frame: pd.DataFrame = parquet.ParquetFile(path).read().to_pandas()
+        table = parquet.ParquetFile(path).read()
+        table.validate(full=True)
+        frame: pd.DataFrame = table.to_pandas()
     except pa.ArrowException as error:
         raise ReadError(f"It is no whole Parquet file: {error}.") from None
     return frame

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from runglass.models.configuration import flattened, yaml_value
 from runglass.models.errors import ReadError
@@ -385,3 +386,35 @@ def test_that_cells_computed_by_a_schema_are_refused(tmp_path: Path) -> None:
         "INSERT INTO params (key, run_uuid) SELECT 'k', run_uuid FROM runs",
     )
     assert "computes its cells" in said(opened(tmp_path))
+
+
+def no_text() -> pa.Array:
+    """Give a column of text with one value, which is no UTF-8."""
+    return pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"a\xff")]
+    )
+
+
+DETAILS = {"__doc__": ["id"], "__model_response__": ["text"], "__metric__": ["acc"]}
+SERIES = ("run_id", "attribute_path", "attribute_type", "string_value", "timestamp", "step")
+VALUES = {"int_value": pa.int64(), "float_value": pa.float64(), "bool_value": pa.bool_()}
+OF_TEXT: Mapping[str, dict[str, pa.Array]] = {
+    "details/o/m/T/details_lighteval|arc|0_2026-01-02T03-04-05.678901.parquet": {
+        name: pa.StructArray.from_arrays([no_text()], fields) for name, fields in DETAILS.items()
+    },
+    "project/R-1_part_0.parquet": dict.fromkeys(SERIES, no_text())
+    | {name: pa.nulls(1, kind) for name, kind in VALUES.items()},
+    "all/scores.parquet": {"model": no_text(), "task": no_text(), "value": pa.array([0.5])},
+    "predictions.parquet": {"item": no_text(), "label": no_text(), "prediction": no_text()},
+}
+
+
+@pytest.mark.parametrize("name", OF_TEXT)
+def test_that_text_of_a_parquet_file_that_is_no_text_is_a_problem_of_this_file(name: str, tmp_path: Path) -> None:
+    written(
+        tmp_path, {"all/runglass-tables.json": '{"runglass_tables": 1, "runs": []}', "log/metrics.csv": LOG, name: ""}
+    )
+    parquet.write_table(pa.table(OF_TEXT[name]), tmp_path / name)
+    store = opened(tmp_path)
+    assert "Invalid UTF8" in said(store)
+    assert [tag for run in store.runs.values() for tag in run.curves] == ["loss"]
