@@ -91,8 +91,12 @@ class Matches:
 
     def mask(self, frame: pd.DataFrame) -> np.ndarray:
         """Give, for every row, whether the pattern is found (everywhere while it is invalid, or takes too long)."""
+        # Thousands of rows say the name of one model: each text is searched once, or the time for a filter may not do.
+        texts = [str(value) for value in frame[self.column]]
+        different = list(dict.fromkeys(texts))
         try:
-            return np.array(found_in(self.pattern, map(str, frame[self.column])), dtype=bool)
+            found = dict(zip(different, found_in(self.pattern, different), strict=True))
+            return np.array([found[text] for text in texts], dtype=bool)
         except (ExpressionError, TooSlow):
             return np.ones(len(frame), dtype=bool)
 

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runglass.models import selection
+from runglass.models.bounded_search import found_in
 from runglass.models.errors import SessionError
 from runglass.models.selection import (
     BRUSH_MODES,
@@ -102,3 +104,16 @@ def test_that_a_clause_reads_as_a_phrase():
 def test_that_a_clause_says_what_it_reads_and_asks(clause, columns, text):
     assert clause.columns == columns
     assert str(clause) == text
+
+
+def test_that_a_pattern_is_searched_once_in_a_text_that_many_rows_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def search(pattern: str, texts: list[str]) -> list[bool]:
+        seen.extend(texts)
+        return found_in(pattern, texts)
+
+    monkeypatch.setattr(selection, "found_in", search)
+    frame = pd.DataFrame({"model": ["small", "big", None] * 1000})
+    assert Matches("model", "big|nan|None").mask(frame).tolist() == [False, True, True] * 1000
+    assert len(seen) == 3
