@@ -102,18 +102,20 @@ class MainWindow(QMainWindow):
 
     # -- building -------------------------------------------------------------------------------------------------------
 
+    # What stands in something is made there: Qt polishes all that is in a widget once more when it gets another parent.
+
     def _build_middle(self) -> None:
+        central = QWidget(self)
+        self._middle = QStackedWidget(central)
         self._welcome = EmptyState(
             "Drop a folder of runs here, or open one.",
             "TensorBoard event files, CSV, JSON lines, trainer states, text logs, evaluation tables are found by themselves.",
             button="Open the demo",
-            parent=self,
+            parent=self._middle,
         )
-        self._middle = QStackedWidget(self)
         self._middle.addWidget(self._welcome)
-        self._blank = QWidget(self)
+        self._blank = QWidget(self._middle)
         self._middle.addWidget(self._blank)
-        central = QWidget(self)
         self._column = QVBoxLayout(central)
         self._column.setContentsMargins(0, 8, 0, 0)
         self._column.setSpacing(4)
@@ -136,18 +138,19 @@ class MainWindow(QMainWindow):
             dock.setFeatures(QDockWidget.DockWidgetFeature.NoDockWidgetFeatures)
             self.addDockWidget(place, dock)
             self._docks[name] = dock
-            self._fill_side(name, QWidget(self))
+            self._fill_side(name, QWidget(dock))
         self.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
         self._docks["bottom"].hide()
-        runs = QVBoxLayout(self._docks["runs"].widget())
+        side = self._docks["runs"].widget()
+        runs = QVBoxLayout(side)
         runs.setContentsMargins(8, 8, 8, 0)
         runs.setSpacing(4)
-        line = QLineEdit(self)
+        line = QLineEdit(side)
         line.setPlaceholderText("regex")
         line.setReadOnly(True)
         runs.addWidget(line)
-        self._no_runs = EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=self)
+        self._no_runs = EmptyState("No runs are open.", "Drop a folder of logs on the window.", parent=side)
         runs.addWidget(self._no_runs, 1)
 
     def _fill_side(self, name: str, content: QWidget) -> None:
@@ -183,14 +186,14 @@ class MainWindow(QMainWindow):
         self.feed = rooms.Feed(self.workspace, self.tasks, self)
         self.health = rooms.HealthWatch(self.workspace, self.tasks, self)
         self.housekeeping = rooms.Housekeeping(self.workspace, self.feed, self)
-        self.area = rooms.PaneArea(self._make_pane, self._leave_pane, self)
+        self.area = rooms.PaneArea(self._make_pane, self._leave_pane, self._middle)
         self._middle.addWidget(self.area)
         if self._middle.currentWidget() is self._blank:
             self._middle.setCurrentWidget(self.area)
         self._blank.deleteLater()
-        self._messages = rooms.MessageBar(self)
+        self._messages = rooms.MessageBar(self.centralWidget())
         self._column.insertWidget(0, self._messages)
-        self.breadcrumbs = rooms.Breadcrumbs(self.workspace, self)
+        self.breadcrumbs = rooms.Breadcrumbs(self.workspace, self.centralWidget())
         self._column.insertWidget(1, self.breadcrumbs)
         self.files = rooms.SessionFiles(
             self.workspace, self.feed, self.area, self._messages, self._settings, self._autosave, window=self
@@ -202,13 +205,13 @@ class MainWindow(QMainWindow):
         yield
         self.runs = rooms.RunsPane(self.workspace, self, health=self.health)
         yield
-        self.inspector = rooms.Inspector(self.workspace, self)
+        self.inspector = rooms.Inspector(self.workspace, self._docks["inspector"])
         self._fill_side("inspector", self.inspector)
         yield
-        self.items = rooms.ItemsPane(self.workspace, self.tasks, self)
-        self.problems = rooms.ProblemsPane(self.workspace, self)
-        self._bottom = QTabWidget(self)
+        self._bottom = QTabWidget(self._docks["bottom"])
         self._bottom.setDocumentMode(True)
+        self.items = rooms.ItemsPane(self.workspace, self.tasks, self._bottom)
+        self.problems = rooms.ProblemsPane(self.workspace, self._bottom)
         self._bottom.addTab(self.items, "Items behind the selection")
         self._bottom.addTab(self.problems, "Problems")
         self._fill_side("bottom", self._bottom)

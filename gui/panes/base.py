@@ -164,11 +164,11 @@ class QuestionView(QWidget):
         self._work: Callable[[CancellableProgress], Answer] | None = None
         self.answer: Answer | None = None
 
-        self.figure_view = FigureView(self)
         # The colour of panels is its own, also where no frame is around it.
         self.setBackgroundRole(QPalette.ColorRole.Base)
         self.setAutoFillBackground(True)
         page = QWidget(self)
+        self.figure_view = FigureView(page)
         self._stack = QStackedLayout(page)
         self._stack.addWidget(self.figure_view)
         self._bar = QProgressBar(self)
@@ -247,7 +247,7 @@ class QuestionView(QWidget):
     @functools.cached_property
     def _error(self) -> EmptyState:
         """What stands in place of the figure where there is no answer; of many figures few ever need it."""
-        error = EmptyState("", selectable=True, parent=self)
+        error = EmptyState("", selectable=True, parent=self._stack.parentWidget())
         error.button_clicked.connect(self._on_error_button_clicked)
         self._stack.addWidget(error)
         return error
