@@ -248,3 +248,23 @@ def test_that_the_detection_of_two_models_is_drawn_and_compared() -> None:
     assert result.tables["differences"]["p_holm"].iloc[0] < 0.05
     json.dumps(to_json(error_detection.figure(question, result)))
     json.dumps(result.to_json())
+
+
+def test_that_a_version_without_logits_beside_one_with_them_is_named() -> None:
+    frame = rows([0.1, 0.9, 0.4, 0.6], [0, 1, 0, 1])
+    both = [
+        frame.assign(version="plain"),
+        frame.assign(version="told", **{"logit.a": [0.0, 3.0, 1.0, 2.0], "logit.b": 0.0}),
+    ]
+    with pytest.raises(TooLittleData, match=r"rows of plain.* with energy at T = 1; found none"):
+        ErrorDetectionQuestion(score="energy", draws=20).answer(store_of(pd.concat(both)))
+    for options, said in (
+        ({"out": "nowhere"}, "no column called 'nowhere'"),
+        ({"score": "column", "score_column": "nowhere"}, "no column called 'nowhere'"),
+        ({"score": "margin"}, "probabilities of all classes"),
+    ):
+        with pytest.raises(AnalysisError, match=said):
+            ErrorDetectionQuestion(draws=20, **options).answer(store_of(frame))  # type: ignore[arg-type]
+    own = frame.assign(sure=[0.2, 0.8, 0.9, 0.7])
+    found = ErrorDetectionQuestion(score="column", score_column="sure", draws=20).answer(store_of(own)).estimates
+    assert found["auroc"].value == 0.5  # of four pairs of a right and a wrong row, two are in order
