@@ -1,4 +1,4 @@
 """Readers: one module per format, I/O only.
 
-`builtin_readers` lists ours; a third party registers a `Reader` class under the entry point group ``runglass.readers``.
+`registry` lists ours; a third party registers a `Reader` class under the entry point group ``runglass.readers``.
 """
