@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from runglass.models import kernels
 from runglass.models.kernels import VARIABLE, accelerator, twin_in_use
 
 CODE = "from runglass.models.kernels import accelerator, twin_in_use; print(twin_in_use(), accelerator() is None)"
@@ -24,3 +25,9 @@ def test_that_the_variable_keeps_to_numpy(wanted: str) -> None:
 def test_that_the_twin_that_computes_is_named(twin: str) -> None:
     assert twin_in_use() == twin
     assert (accelerator() is None) == (twin == "numpy")
+
+
+def test_that_numpy_computes_where_no_twin_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setitem(sys.modules, "runglass.models.kernels._compiled", None)
+    assert kernels._found() is None
