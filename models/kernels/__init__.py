@@ -18,14 +18,22 @@ VARIABLE = "RUNGLASS_ACCELERATOR"
 """The variable of the environment that says ``off``."""
 
 
+_INTERFACE = 2
+"""What the functions of the compiled twins take and fill; raised there and here with every change of it."""
+
+
 def _found() -> ModuleType | None:
-    """Give the module with the compiled twins; None where there is none, or it is not wanted."""
+    """Give the module with the compiled twins; None where there is none that fits these modules, or it is not wanted.
+
+    One that was compiled from other sources is met in a checkout that was updated and not installed again.
+    """
     if os.environ.get(VARIABLE, "").strip().lower() == "off":
         return None
     try:
-        return importlib.import_module("._compiled", __name__)
+        found = importlib.import_module("._compiled", __name__)
     except ImportError:
         return None
+    return found if getattr(found, "INTERFACE", None) == _INTERFACE else None
 
 
 _in_use = _found()

@@ -1651,11 +1651,14 @@ static PyObject *rows_of_numbers(PyObject *self, PyObject *args)
 
 /* -- the module --------------------------------------------------------------------------------------------------------- */
 
+/* What functions take and fill; raised with every change of it. */
+enum { INTERFACE = 2 };
+
 static int prepare(PyObject *module)
 {
     make_crc_table();
     choose_crc(0);
-    return 0;
+    return PyModule_AddIntConstant(module, "INTERFACE", INTERFACE);
 }
 
 static PyMethodDef functions[] = {

@@ -31,3 +31,11 @@ def test_that_numpy_computes_where_no_twin_was_built(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setitem(sys.modules, "runglass.models.kernels._compiled", None)
     assert kernels._found() is None
+
+
+def test_that_twins_compiled_from_other_sources_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    compiled = pytest.importorskip("runglass.models.kernels._compiled")
+    assert kernels._found() is compiled
+    monkeypatch.setattr(compiled, "INTERFACE", compiled.INTERFACE - 1)
+    assert kernels._found() is None
