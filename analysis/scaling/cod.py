@@ -183,6 +183,10 @@ class Cluster:
         return "" if values["c"] < _MOST_C else f"c = {significant(values['c'], 2)} is not below {_MOST_C:g}"
 
 
+_NO_RATE = 1e-12
+"""A rate of less is none: slopes between such are too small for their inverse, which the cubic takes."""
+
+
 class MonotoneMap:
     """A rising curve through (0, 0), (1, 1) and points: isotonic means, then a monotone cubic (Fritsch and Carlson 1980)."""
 
@@ -192,6 +196,7 @@ class MonotoneMap:
 
         order = np.argsort(x, kind="stable")
         rising = np.clip(isotonic_regression(y[order]).x, 0.0, 1.0)
+        rising[rising < _NO_RATE] = 0.0
         inside = (x[order] > 1e-6) & (x[order] < 1 - 1e-6)
         places, first = np.unique(x[order][inside], return_index=True)
         self._curve = PchipInterpolator([0.0, *places, 1.0], [0.0, *rising[inside][first], 1.0])

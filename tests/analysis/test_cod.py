@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runglass.analysis.asking import Answer, Opened, ask, column_map, opened
@@ -87,6 +87,7 @@ def test_that_mean_shift_finds_clouds_that_are_apart_and_leaves_strays() -> None
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=8))
+@example([(0.5, 5e-324)])
 def test_that_the_map_rises_from_zero_to_one(pairs: list[tuple[float, float]]) -> None:
     x, y = (np.array(values) for values in zip(*pairs, strict=True))
     values = MonotoneMap(x, y)(np.linspace(0, 1, 50))
