@@ -154,7 +154,7 @@ def _archive(path: Path) -> tuple[Mapping[str, Any], Sequence[Any]]:
             for name in wanted:
                 part = json_value(_content(file, entries[name]))
                 samples += part if isinstance(part, list) else [part]
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ReadError(f"It is no whole archive, or still being written: {error}.") from None
     return log, samples
 

@@ -137,7 +137,7 @@ def _details(path: Path, size: int, relative: str) -> pd.DataFrame:
             for one in batch.to_pylist():
                 doc, response, metrics = (_mapping(one[name]) for name in _COLUMNS)
                 rows.append(_detail(doc, response, metrics, len(rows)))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ReadError(f"It is no whole Parquet file: {error}.") from None
     name = _DETAILS.fullmatch(path.name)
     task, shots = _task(name[1] if name else path.stem)

@@ -81,7 +81,7 @@ class NeptuneExportReader(Reader):
             table = pa.concat_tables(tables, promote_options="permissive")
             table.validate(full=True)
             frame = table.to_pandas()
-        except pa.ArrowException as error:
+        except (pa.ArrowException, UnicodeDecodeError) as error:
             raise ReadError(f"It, or another part of the run, is no whole Parquet file: {error}.") from None
         progress(size, size, source.relative)
         runs = [

@@ -624,7 +624,7 @@ def _arrays(path: Path, notes: list[str]) -> dict[str, np.ndarray]:
                     arrays[key] = stored_array(archive, info)
                 except (ValueError, EOFError, SyntaxError, TypeError) as error:
                     notes.append(f"Array {key!r} left out: {_first_line(error)}.")
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, UnicodeDecodeError) as error:
         raise ReadError(f"It is no npz file, or not a whole one: {_first_line(error)}.") from error
     if not arrays:
         raise ReadError(notes[0] if notes else "It holds no arrays.")

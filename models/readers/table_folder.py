@@ -98,7 +98,7 @@ def _frame(path: Path) -> pd.DataFrame:
         table = parquet.ParquetFile(path).read()
         table.validate(full=True)
         frame: pd.DataFrame = table.to_pandas()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ReadError(f"It is no whole Parquet file: {error}.") from None
     return frame
 

@@ -418,3 +418,28 @@ def test_that_text_of_a_parquet_file_that_is_no_text_is_a_problem_of_this_file(n
     store = opened(tmp_path)
     assert "Invalid UTF8" in said(store)
     assert [tag for run in store.runs.values() for tag in run.curves] == ["loss"]
+    # And of names of columns, which nothing checks.
+    (column, *_) = OF_TEXT[name]
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data.replace(column.encode(), column[:-1].encode() + b"\xff"))
+    assert len(opened(tmp_path).problems) == 1
+
+
+def named(entry: bytes) -> bytes:
+    """Give an archive with one entry that is said to have a name in UTF-8, which it has not."""
+    return archive(("xé.npy", b"")).replace("é".encode(), entry)
+
+
+def of_version(version: int) -> bytes:
+    """Give an archive that is said to need a version of its format to be unpacked."""
+    data = bytearray(archive(("x.npy", b"")))
+    data[data.index(b"PK\x01\x02") + 6] = version
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", ["a.eval", "b.npz", "ppo/evaluations.npz"])
+@pytest.mark.parametrize("data", [named(b"\xec("), of_version(255)])
+def test_that_archives_beyond_what_is_known_are_problems_of_their_own(name: str, data: bytes, tmp_path: Path) -> None:
+    store = opened(written(tmp_path, {"log/metrics.csv": LOG, "ppo/monitor.csv": "", name: data}))
+    assert "archive" in said(store) or "npz" in said(store)
+    assert [tag for run in store.runs.values() for tag in run.curves] == ["loss"]
