@@ -34,7 +34,7 @@ from .ticks import to_axis
 from .viewport import Viewport, polygon
 
 _FRAME = 0.012
-"""Seconds of a frame that painting curves may take."""
+"""Seconds of a frame that painting curves may take, of all panels together."""
 
 _FAR = 20000.0
 """Pixels beyond which a point is drawn no farther out: Qt's rasteriser counts in 16 bits."""
@@ -378,7 +378,7 @@ class Curves:
             chosen = [curve for key, curve in self._curves.items() if key in self._bright]
             self._chosen.show(painter, viewport, chosen, self._theme, seconds)
         if self._all.is_pending or self._chosen.is_pending:
-            self._timer.start(_PAUSE_MS if self._all.is_slow or self._chosen.is_slow else 0)
+            self._timer.start(_PAUSE_MS if self._all.waits or self._chosen.waits else 0)
 
     def paint_one(self, painter: QPainter, key: str, viewport: Viewport) -> None:
         """Paint one line wider, over the others; what was painted is kept while the mouse moves along it."""
@@ -500,6 +500,26 @@ def _columns(viewport: Viewport, count: int) -> Columns:
     return Columns(count, left, breadth, viewport.bottom, -scale, height, viewport.x_inverted)
 
 
+class _FrameTime:
+    """What painting anew has taken of the frame that is being painted: panels that are linked move together."""
+
+    def __init__(self) -> None:
+        self._begun = self._taken = 0.0
+
+    def left(self) -> float:
+        """Give the seconds that are left; another frame has begun when one has passed."""
+        now = perf_counter()
+        if now - self._begun > _FRAME + self._taken:
+            self._begun, self._taken = now, 0.0
+        return _FRAME - self._taken
+
+    def take(self, seconds: float) -> None:
+        self._taken += seconds
+
+
+_frame_time = _FrameTime()
+
+
 class _Stack:
     """The last whole image of some curves, and the next one in the making."""
 
@@ -508,6 +528,7 @@ class _Stack:
         self._next: _Layer | None = None
         self._stale = False
         self._grew = False
+        self._waits = False
 
     @property
     def is_pending(self) -> bool:
@@ -519,9 +540,9 @@ class _Stack:
         return self._whole is not None and self._next is None and not self._stale and not self._grew
 
     @property
-    def is_slow(self) -> bool:
-        """Whether the last image took longer than a frame, so that the next had better wait for the hand to rest."""
-        return self._whole is not None and self._whole.seconds > _FRAME
+    def waits(self) -> bool:
+        """Whether the frame had less time left than the last image took, so that the next waits for the hand to rest."""
+        return self._waits
 
     @property
     def has_nothing_older(self) -> bool:
@@ -552,8 +573,13 @@ class _Stack:
     def show(
         self, painter: QPainter, viewport: Viewport, curves: Sequence[_Curve], theme: Theme, seconds: float
     ) -> None:
-        if self.aim(viewport, curves, theme) and not self.is_slow:
-            self.work(seconds)
+        self._waits = False
+        if self.aim(viewport, curves, theme):
+            self._waits = self._whole is not None and self._whole.seconds > _frame_time.left()
+            if not self._waits:
+                begun = perf_counter()
+                self.work(seconds)
+                _frame_time.take(perf_counter() - begun)
         shown = self._whole if self._whole is not None else self._next
         if shown is not None:
             shown.show(painter, viewport)

@@ -18,7 +18,7 @@ VARIABLE = "RUNGLASS_ACCELERATOR"
 """The variable of the environment that says ``off``."""
 
 
-_INTERFACE = 2
+_INTERFACE = 3
 """What the functions of the compiled twins take and fill; raised there and here with every change of it."""
 
 

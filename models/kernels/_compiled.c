@@ -1121,42 +1121,93 @@ static int are_places(const int64_t *at, Py_ssize_t count, int64_t n, int64_t bl
     return fit;
 }
 
-/* stroked(y: double, low: double, high: double, block, at: int64, shares: double, numbers: double, strokes: int32) */
+enum { OF_Y, OF_LOW, OF_HIGH, OF_PLACES, OF_SHARES, OF_NUMBERS, ARRAYS_OF_CURVE };
+
+typedef struct {
+    Py_buffer views[ARRAYS_OF_CURVE];
+    Py_ssize_t block;
+} Curve;
+
+/* Get the arrays of (y: double, low: double, high: double, block, places: int64, shares: double, numbers: double), or leave an
+   exception. */
+static int get_curve(PyObject *item, Curve *curve)
+{
+    PyObject *objects[ARRAYS_OF_CURVE];
+    if (item == NULL)
+        return -1;
+    if (!PyTuple_Check(item)) {
+        PyErr_SetString(PyExc_TypeError, "a curve is a tuple");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(item, "OOOnOOO", &objects[OF_Y], &objects[OF_LOW], &objects[OF_HIGH], &curve->block,
+                          &objects[OF_PLACES], &objects[OF_SHARES], &objects[OF_NUMBERS]))
+        return -1;
+    return get_views(objects, curve->views, (const int[]){READ, READ, READ, READ, READ, READ}, ARRAYS_OF_CURVE);
+}
+
+/* Say whether the arrays of a curve fit one another and a number of columns. */
+static int is_curve(const Curve *curve, Py_ssize_t columns)
+{
+    const Py_buffer *views = curve->views;
+    const double *numbers = views[OF_NUMBERS].buf;
+    Py_ssize_t n = COUNT(views[OF_Y], double), places = COUNT(views[OF_PLACES], int64_t), block = curve->block;
+    if (COUNT(views[OF_NUMBERS], double) < PATTERN || block <= 0 || (block & (block - 1)))
+        return 0;
+    if (!(numbers[PEN] >= 1.0 && numbers[PEN] <= 1024.0) || places != columns + (Py_ssize_t)numbers[PEN])
+        return 0;
+    Py_ssize_t blocks = n / block + (n % block != 0);
+    return (block == 1 || (COUNT(views[OF_LOW], double) == blocks && COUNT(views[OF_HIGH], double) == blocks)) &&
+           COUNT(views[OF_SHARES], double) == places && are_places(views[OF_PLACES].buf, places, n, block);
+}
+
+/* stroked(curves, strokes: int32): all at once, so that threads with other curves do not wait for the lock between two */
 static PyObject *stroked(PyObject *self, PyObject *args)
 {
-    PyObject *objects[7];
-    Py_buffer views[7];
-    Py_ssize_t block;
-    if (!PyArg_ParseTuple(args, "OOOnOOOO", &objects[0], &objects[1], &objects[2], &block, &objects[3], &objects[4],
-                          &objects[5], &objects[6]) ||
-        get_views(objects, views, (const int[]){READ, READ, READ, READ, READ, READ, WRITE}, 7) < 0)
+    PyObject *given, *into;
+    Py_buffer strokes;
+    if (!PyArg_ParseTuple(args, "OO", &given, &into) || PyObject_GetBuffer(into, &strokes, WRITE) < 0)
         return NULL;
-    const double *numbers = views[5].buf;
-    const int64_t *at = views[3].buf;
-    Py_ssize_t n = COUNT(views[0], double), given = COUNT(views[5], double), places = COUNT(views[3], int64_t);
-    Py_ssize_t columns = COUNT(views[6], int32_t) / NUMBERS;
-    Py_ssize_t blocks = block > 0 ? n / block + (n % block != 0) : -1;
-    int fits = given >= PATTERN && COUNT(views[6], int32_t) == NUMBERS * columns;
-    fits = fits && block > 0 && !(block & (block - 1)) && numbers[PEN] >= 1.0 && numbers[PEN] <= 1024.0;
-    fits = fits && (block == 1 || (COUNT(views[1], double) == blocks && COUNT(views[2], double) == blocks));
-    fits = fits && places == columns + (Py_ssize_t)numbers[PEN] && COUNT(views[4], double) == places;
-    fits = fits && are_places(at, places, n, block);
-    double *room = NULL;
-    if (fits) {
-        Py_ssize_t most = places + 1;
-        room = PyMem_Malloc((size_t)most * 7 * sizeof(double));
-        if (room != NULL) {
-            Py_BEGIN_ALLOW_THREADS
-            find_strokes(views[0].buf, views[1].buf, views[2].buf, n, block, at, views[4].buf, numbers, given - PATTERN,
-                         columns, room + 1, room + most + 1, room + 2 * most, room + 3 * most, views[6].buf);
-            Py_END_ALLOW_THREADS
-            PyMem_Free(room);
-        }
+    Py_ssize_t count = PySequence_Size(given), known = 0, most = 0;
+    Curve *curves = count > 0 ? PyMem_Calloc((size_t)count, sizeof(Curve)) : NULL;
+    if (count > 0 && curves == NULL)
+        PyErr_NoMemory();
+    while (curves != NULL && known < count) {
+        PyObject *item = PySequence_GetItem(given, known);
+        int got = get_curve(item, &curves[known]);
+        Py_XDECREF(item); /* its arrays are held by their views */
+        if (got < 0)
+            break;
+        Py_ssize_t places = COUNT(curves[known].views[OF_PLACES], int64_t);
+        most = places > most ? places : most;
+        known++;
     }
-    release_views(views, 7);
+    Py_ssize_t columns = count > 0 ? COUNT(strokes, int32_t) / NUMBERS / count : 0;
+    int fits = known == count && COUNT(strokes, int32_t) == NUMBERS * columns * count;
+    for (Py_ssize_t i = 0; fits && i < count; i++)
+        fits = is_curve(&curves[i], columns);
+    double *room = fits && count > 0 ? PyMem_Malloc((size_t)(most + 1) * 7 * sizeof(double)) : NULL;
+    if (room != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < count; i++) {
+            const Py_buffer *views = curves[i].views;
+            find_strokes(views[OF_Y].buf, views[OF_LOW].buf, views[OF_HIGH].buf, COUNT(views[OF_Y], double),
+                         curves[i].block, views[OF_PLACES].buf, views[OF_SHARES].buf, views[OF_NUMBERS].buf,
+                         COUNT(views[OF_NUMBERS], double) - PATTERN, columns, room + 1, room + most + 2,
+                         room + 2 * (most + 1), room + 3 * (most + 1), ITEMS(strokes, int32_t) + i * NUMBERS * columns);
+        }
+        Py_END_ALLOW_THREADS
+    }
+    int has_room = room != NULL || count == 0;
+    PyMem_Free(room);
+    for (Py_ssize_t i = 0; i < known; i++)
+        release_views(curves[i].views, ARRAYS_OF_CURVE);
+    PyMem_Free(curves);
+    PyBuffer_Release(&strokes);
+    if (PyErr_Occurred() != NULL)
+        return NULL;
     if (!fits)
-        return refused("a curve whose blocks and places fit its points, a pen, and five rows of columns");
-    if (room == NULL)
+        return refused("curves whose blocks and places fit their points, a pen, and five rows of columns");
+    if (!has_room)
         return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
@@ -1652,7 +1703,7 @@ static PyObject *rows_of_numbers(PyObject *self, PyObject *args)
 /* -- the module --------------------------------------------------------------------------------------------------------- */
 
 /* What functions take and fill; raised with every change of it. */
-enum { INTERFACE = 2 };
+enum { INTERFACE = 3 };
 
 static int prepare(PyObject *module)
 {

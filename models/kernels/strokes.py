@@ -191,6 +191,7 @@ def stroked(
 
         def fill(first: int, last: int) -> None:
             known: dict[_Places, tuple[np.ndarray, np.ndarray]] = {}
+            given = []
             for index in range(first, last):
                 curve, row = curves[index], numbers[index]
                 breadth = int(own[index][-1])
@@ -201,7 +202,8 @@ def stroked(
                     compiled.edges(curve.x, len(curve.y), curve.block, row, *edges)
                 if len(patterns[index]):
                     row = np.append(row, patterns[index])
-                compiled.stroked(curve.y, curve.low, curve.high, curve.block, *edges, row, strokes[index])
+                given.append((curve.y, curve.low, curve.high, curve.block, *edges, row))
+            compiled.stroked(given, strokes[first:last])
 
         _shared_out(fill, len(curves), len(curves) * columns.count)
         return strokes

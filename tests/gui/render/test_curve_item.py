@@ -325,3 +325,28 @@ def test_that_an_image_in_the_making_is_finished_before_what_grew_meanwhile_is_p
     anew = Shown(owner, *followed.lines()).pixels(0, 60)
     inked = [one[:, :, 3] > 0 for one in (continued, anew)]
     assert np.count_nonzero(inked[0] & inked[1]) > 0.95 * np.count_nonzero(inked[0] | inked[1])
+
+
+def test_that_panels_that_move_together_share_a_frame_and_the_others_are_painted_once_the_hand_rests(
+    owner: QObject, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(np.arange(0.0, 1e3, 0.001).tolist())  # whatever is done takes a millisecond
+    monkeypatch.setattr("runglass.gui.render.curve_item.perf_counter", lambda: next(now))
+    image = QImage(WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
+    noise = np.random.default_rng(0).normal(5, 1, 2_000)
+    panels = [Shown(owner, line("a", noise)).curves for _ in range(6)]
+
+    def moved(left: float) -> list[bool]:
+        for curves in panels:
+            painter = QPainter(image)
+            curves.paint(painter, Viewport(left, left + 2_000, 0, 10, WIDTH, HEIGHT))
+            painter.end()
+        return [curves.is_current for curves in panels]
+
+    moved(0.0)
+    qtbot.waitUntil(lambda: all(curves.is_current for curves in panels))
+    [next(now) for _ in range(100)]
+    there = moved(10.0)
+    assert there[0]
+    assert not there[-1]
+    qtbot.waitUntil(lambda: all(curves.is_current for curves in panels))

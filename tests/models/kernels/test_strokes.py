@@ -234,9 +234,9 @@ def test_that_places_outside_the_points_and_their_blocks_are_refused(place: int,
     at, shares, strokes = np.array([place, 8]), np.zeros(2), np.zeros((5, 1), np.int32)
     if says:
         with pytest.raises(ValueError, match=says):
-            compiled.stroked(y, low, high, 4, at, shares, numbers, strokes)
+            compiled.stroked([(y, low, high, 4, at, shares, numbers)], strokes)
     else:
-        assert compiled.stroked(y, low, high, 4, at, shares, numbers, strokes) is None
+        assert compiled.stroked([(y, low, high, 4, at, shares, numbers)], strokes) is None
 
 
 def test_that_runs_of_one_rhythm_share_their_places_and_others_do_not(twin: str) -> None:
@@ -246,3 +246,28 @@ def test_that_runs_of_one_rhythm_share_their_places_and_others_do_not(twin: str)
     for number, curve in enumerate(curves):
         np.testing.assert_array_equal(together[number], stroked([curve], _columns(900), [1.0], [()])[0])
     assert (together[2] != together[3]).any()
+
+
+def test_that_curves_that_are_none_are_refused() -> None:
+    compiled = pytest.importorskip("runglass.models.kernels._compiled")
+    y, at, numbers = np.arange(4.0), np.array([0, 4]), np.array([0.0, 4.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    right, strokes = (y, y, y, 1, at, np.zeros(2), numbers), np.zeros((2, 5, 1), np.int32)
+    assert compiled.stroked([right, right], strokes) is None
+    assert compiled.stroked([], np.zeros((0, 5, 1), np.int32)) is None
+    for wrong in (list(right), right[:-1], (y, y, y, "1", at, np.zeros(2), numbers), (y, y, y, 1, at, None, numbers)):
+        with pytest.raises(TypeError):
+            compiled.stroked([right, wrong], strokes)
+    for wrong in (
+        (y, y, y, 3, at, np.zeros(2), numbers),
+        (y, y, y, 2, at, np.zeros(2), numbers),
+        (y, y, y, 1, at, np.zeros(3), numbers),
+        (y, y, y, 1, np.array([0, 4, 4]), np.zeros(3), numbers),
+        (y, y, y, 1, at, np.zeros(2), numbers[:5]),
+        (y, y, y, 1, at, np.zeros(2), numbers * np.nan),
+    ):
+        with pytest.raises(ValueError, match="fit their points"):
+            compiled.stroked([right, wrong], strokes)
+    with pytest.raises(ValueError, match="fit their points"):
+        compiled.stroked([right], np.zeros(9, np.int32))
+    with pytest.raises(TypeError):
+        compiled.stroked(3, strokes)
