@@ -8,6 +8,7 @@ a refusal, or a result that is not that of the twin in numpy, bit for bit. The i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import random
@@ -239,6 +240,33 @@ class Fuzzer:
         assert found[0][0] == found[1][0]
         assert wild or found[0][1] == found[1][1]
 
+    def places(self) -> None:
+        """Find strokes from places, shares and numbers that nothing of ours gives."""
+        import numpy as np
+
+        chance, numbers = self.chance, np.random.default_rng(self.chance.getrandbits(32))
+
+        def values(size: int) -> np.ndarray:
+            found = numbers.standard_cauchy(size) * 10.0 ** chance.randrange(-300, 300, 50)
+            found[numbers.random(size) < chance.choice((0.0, 0.1))] = chance.choice((np.nan, np.inf, -np.inf, 0.0))
+            return found
+
+        columns, curves = chance.randrange(1, 40), []
+        for _ in range(chance.randrange(4)):
+            n, block, pen = chance.randrange(300), chance.choice((1, 2, 8, 64, 3)), chance.randrange(1, 5)
+            y, blocks = values(n), -(-n // block)
+            low, high = (y, y) if block == 1 else (values(blocks), values(blocks))
+            at = numbers.integers(-n - 2, n + 2, columns + pen)
+            if chance.random() < 0.8:
+                at = np.abs(at).clip(0, n)
+                at = np.where(numbers.random(len(at)) < 0.5, np.sort(at), ~(at // block * block))
+            own = values(10 + 2 * chance.randrange(3))
+            own[5], own[9] = chance.randrange(2), pen
+            curves.append((y, low, high, block, at, values(columns + pen), own))
+        self.keep(curves)
+        with contextlib.suppress(ValueError):
+            self.compiled.stroked(curves, np.empty((len(curves), 5, columns), np.int32))
+
     # -- text
 
     def _number(self) -> str:
@@ -328,7 +356,9 @@ class Fuzzer:
         import numpy as np
 
         chance = self.chance
-        names = [name for name in dir(self.compiled) if not name.startswith("_") and name != "use_tables"]
+        names = [
+            name for name in dir(self.compiled) if not name.startswith("_") and name not in ("use_tables", "INTERFACE")
+        ]
         name = chance.choice(names)
 
         def anything() -> Any:
@@ -342,7 +372,7 @@ class Fuzzer:
             dtype = chance.choice(("u1", "f8", "i4", "u4", "f4", "?"))
             return np.frombuffer(chance.randbytes(size * np.dtype(dtype).itemsize), dtype).copy()
 
-        for arguments in range(4, 15):
+        for arguments in range(1, 15):
             given = [anything() for _ in range(arguments)]
             self.keep((name, given))
             try:
@@ -377,6 +407,7 @@ def main() -> int:
             "rows",
             "times",
             "strokes",
+            "places",
             "number",
             "json_lines",
             "csv",
