@@ -174,7 +174,7 @@ class Feed(QObject):
     def _read(self, title: str, *, first: bool, gives_way: bool = False) -> None:
         opening = self._opening
         assert opening is not None
-        started = time.monotonic()
+        started = opening.begun.started if opening.begun is not None else time.monotonic()
         self._reading, self._is_paused = True, False
         self._begun += 1
         self._watch.start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,16 @@ class EarlyReading:
         Folders, files, glob patterns or addresses.
     patience : float, optional
         Seconds after which a path that does not answer is passed over; see `Loader`.
+
+    Attributes
+    ----------
+    started : float
+        When it began, on the clock of `time.monotonic`.
     """
 
     def __init__(self, paths: Sequence[str], patience: float | None = PATIENCE) -> None:
         self.paths = tuple(paths)
+        self.started = time.monotonic()
         self._patience = patience
         self._told = (0, 0, "")
         self._progress = CancellableProgress(self._tell)

@@ -5,6 +5,7 @@ import pytest
 from runglass.gui.feed import Feed
 from runglass.gui.tasks import TaskRunner
 from runglass.gui.workspace import Workspace
+from runglass.models.early_reading import EarlyReading
 from runglass.models.session import Session
 from runglass.models.store import RunStore
 
@@ -119,3 +120,12 @@ def test_that_what_grows_is_followed_while_all_there_is_is_looked_at(feed, qtbot
         ended.set()
     qtbot.waitUntil(lambda: not feed._reading)
     assert points() == [2, 5, 2]
+
+
+def test_that_time_of_reading_counts_from_where_it_began_before_there_was_a_window(feed, qtbot, tmp_path):
+    write_runs(tmp_path, 2)
+    early = EarlyReading([str(tmp_path)])
+    early.started -= 100
+    with qtbot.waitSignal(feed.loaded):
+        feed.open([str(tmp_path)], early)
+    assert 100 < feed.seconds < 200

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject
 from PySide6.QtGui import QColor, QImage, QPainter
 
 from runglass.analysis import decimate
-from runglass.gui.render.curve_item import Curves, prepared
+from runglass.gui.render.curve_item import Curves, _FrameTime, prepared
 from runglass.gui.render.viewport import Viewport, polygon
 from runglass.gui.theme import appearance
 from runglass.models.figure import Axis, FigureSpec, Line, Panel
@@ -332,6 +332,7 @@ def test_that_panels_that_move_together_share_a_frame_and_the_others_are_painted
 ) -> None:
     now = iter(np.arange(0.0, 1e3, 0.001).tolist())  # whatever is done takes a millisecond
     monkeypatch.setattr("runglass.gui.render.curve_item.perf_counter", lambda: next(now))
+    monkeypatch.setattr("runglass.gui.render.curve_item._frame_time", _FrameTime())
     image = QImage(WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
     noise = np.random.default_rng(0).normal(5, 1, 2_000)
     panels = [Shown(owner, line("a", noise)).curves for _ in range(6)]
